@@ -1,0 +1,246 @@
+//! The one table of failures: what can go wrong, whose fault it is, and what to do.
+//!
+//! A row has a number that never changes and is never reused, a name, the side at fault, the HTTP status a browser sees,
+//! and the remedy an administrator reads. Numbers are grouped by stage: 1xx configuration, 2xx reaching the server,
+//! 3xx TLS, 4xx login, 5xx the protocol, 6xx the answer, 7xx capacity, 8xx the browser, 9xx ourselves.
+
+use std::fmt;
+
+/// Whose fault a failure is: the first question support asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// CSP.ini, or a file that it names.
+    Configuration,
+    /// The way to the superserver: names, routes, firewalls.
+    Network,
+    /// The superserver, its certificate or its settings.
+    Server,
+    /// The application that the superserver ran.
+    Application,
+    /// The browser, or whoever sent the request.
+    Client,
+    /// More requests than the configured limits allow.
+    Capacity,
+    /// Sclera itself.
+    Sclera,
+}
+
+macro_rules! failures {
+    ($($number:literal $variant:ident $name:literal $fault:ident $status:literal $remedy:literal;)*) => {
+        /// A failure's stable code. The number is also the value in the C ABI (`sclera.h`, `sclera_failure.code`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Code { $(#[doc = $remedy] $variant = $number,)* }
+
+        impl Code {
+            /// Every row of the table, in the order of the numbers.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The stable name, in words joined by hyphens.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name,)* }
+            }
+
+            /// Whose fault it is.
+            pub fn fault(self) -> Fault {
+                match self { $(Code::$variant => Fault::$fault,)* }
+            }
+
+            /// The HTTP status that the browser receives, if nothing of an answer has been sent yet.
+            pub fn http_status(self) -> u16 {
+                match self { $(Code::$variant => $status,)* }
+            }
+
+            /// What to do about it, in one sentence that names the setting.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Code::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+failures! {
+    100 ConfigurationUnreadable "configuration-unreadable" Configuration 503
+        "Make CSP.ini exist at the path given by CSPConfigPath and readable by the web server's user.";
+    101 ConfigurationInvalid "configuration-invalid" Configuration 503
+        "Correct the lines of CSP.ini that the error log names; `sclera check` lists them all.";
+    102 NoServerForPath "no-server-for-path" Configuration 503
+        "Give the application path a Default_Server, or set Default_Server in [SYSTEM], and list that server in [SYSTEM_INDEX].";
+    103 ServerDisabled "server-disabled" Configuration 503
+        "Set the server to Enabled in [SYSTEM_INDEX].";
+    104 ApplicationDisabled "application-disabled" Configuration 503
+        "Set the application path to Enabled in [APP_PATH_INDEX].";
+    105 SecurityLevelUnsupported "security-level-unsupported" Configuration 503
+        "Kerberos is not available in Sclera; set Connection_Security_Level to 10 (TLS) or 0 (password).";
+    106 TlsRangeUnsupported "tls-range-unsupported" Configuration 503
+        "Sclera speaks TLS 1.2 and 1.3 only; set SSLCC_Protocol_Min=16 and SSLCC_Protocol_Max=32.";
+    107 AddressMissing "address-missing" Configuration 503
+        "Set Ip_Address of the server to its name or address.";
+    110 CertificateUnreadable "certificate-unreadable" Configuration 503
+        "Correct SSLCC_Certificate_File, or let the web server's user read that file and every directory above it.";
+    111 CertificateNotPem "certificate-not-pem" Configuration 503
+        "Put a PEM certificate into SSLCC_Certificate_File (convert DER with `openssl x509 -inform der`).";
+    112 CertificateExpired "certificate-expired" Configuration 503
+        "Issue a new certificate for SSLCC_Certificate_File, or correct this machine's clock.";
+    113 CertificateNotYetValid "certificate-not-yet-valid" Configuration 503
+        "Wait until the certificate in SSLCC_Certificate_File becomes valid, or correct this machine's clock.";
+    114 CertificateNotForClients "certificate-not-for-clients" Configuration 503
+        "Reissue the certificate in SSLCC_Certificate_File with extended key usage clientAuth.";
+    115 KeyUnreadable "key-unreadable" Configuration 503
+        "Correct SSLCC_Certificate_Key_File, or let the web server's user read that file and every directory above it.";
+    116 KeyNotPem "key-not-pem" Configuration 503
+        "Put a PEM private key (PKCS#8, PKCS#1 or SEC1) into SSLCC_Certificate_Key_File.";
+    117 KeyEncrypted "key-encrypted" Configuration 503
+        "Store the key of SSLCC_Certificate_Key_File without a password (`openssl pkey`), readable only by the web server's user.";
+    118 KeyMismatch "key-mismatch" Configuration 503
+        "Pair SSLCC_Certificate_Key_File with the certificate in SSLCC_Certificate_File; they do not belong together.";
+    119 KeyMissing "key-missing" Configuration 503
+        "Set both SSLCC_Certificate_File and SSLCC_Certificate_Key_File, or neither.";
+    120 CaMissing "ca-missing" Configuration 503
+        "Set SSLCC_CA_Certificate_File to the CA that signed the superserver's certificate; SSLCC_Verify_Peer=1 needs it.";
+    121 CaUnreadable "ca-unreadable" Configuration 503
+        "Correct SSLCC_CA_Certificate_File, or let the web server's user read that file and every directory above it.";
+    122 CaNotPem "ca-not-pem" Configuration 503
+        "Put PEM CA certificates into SSLCC_CA_Certificate_File (convert DER with `openssl x509 -inform der`).";
+    123 PasswordUnusable "password-unusable" Configuration 503
+        "Write the Password again: after ]]] there must be base64; a {command} password is not run by this release.";
+
+    200 NameNotResolved "name-not-resolved" Network 502
+        "Correct Ip_Address, or make this machine's resolver know that name.";
+    201 ConnectRefused "connect-refused" Network 502
+        "Start the superserver, or correct Ip_Address and TCP_Port; nothing listens there.";
+    202 ConnectTimeout "connect-timeout" Network 504
+        "Open the way to Ip_Address and TCP_Port in the firewalls and routes between; nothing answered.";
+    203 ConnectFailed "connect-failed" Network 502
+        "Check route and permissions to Ip_Address and TCP_Port; with SELinux: setsebool -P httpd_can_network_connect 1.";
+
+    300 TlsNotSpoken "tls-not-spoken" Server 502
+        "Bind a TLS configuration to that superserver (SSLSupportLevel 1 or 2), or correct TCP_Port; the answer was not TLS.";
+    301 TlsVersion "tls-version" Server 502
+        "Let SSLCC_Protocol_Min/Max and the superserver's minimum and maximum protocol version overlap.";
+    302 TlsCipher "tls-cipher" Server 502
+        "Let the cipher suites of the profile and of the superserver's TLS configuration overlap.";
+    303 ServerCertificateUntrusted "server-certificate-untrusted" Server 502
+        "Put the CA that signed the superserver's certificate into SSLCC_CA_Certificate_File, and intermediates into the superserver's certificate file.";
+    304 ServerCertificateExpired "server-certificate-expired" Server 502
+        "Renew the superserver's certificate, or correct this machine's clock.";
+    305 ServerCertificateNotYetValid "server-certificate-not-yet-valid" Server 502
+        "Wait until the superserver's certificate becomes valid, or correct this machine's clock.";
+    306 ServerCertificateName "server-certificate-name" Server 502
+        "Reissue the superserver's certificate with Ip_Address as subject alternative name, or set Ip_Address to a name it holds.";
+    307 ServerCertificateInvalid "server-certificate-invalid" Server 502
+        "Reissue the superserver's certificate as an X.509 version 3 server certificate (serverAuth, not a CA, strong signature).";
+    308 ClientCertificateRequired "client-certificate-required" Configuration 502
+        "Set SSLCC_Certificate_File and SSLCC_Certificate_Key_File; the superserver requires a client certificate.";
+    309 ClientCertificateUnknownCa "client-certificate-unknown-ca" Server 502
+        "Add the CA of the gateway's certificate to the CA file of the superserver's TLS configuration, or send the intermediate in SSLCC_Certificate_File.";
+    310 ClientCertificateExpired "client-certificate-expired" Configuration 502
+        "Renew the certificate in SSLCC_Certificate_File; the superserver says it is expired.";
+    311 ClientCertificateRefused "client-certificate-refused" Server 502
+        "Reissue the certificate in SSLCC_Certificate_File (clientAuth use, CA known to the superserver); the superserver refused it.";
+    312 TlsFailed "tls-failed" Server 502
+        "Compare the TLS settings of the profile with the superserver's TLS configuration; the log line holds the TLS error.";
+
+    400 LoginRefused "login-refused" Server 502
+        "Search the superserver's audit database for LoginFailure: CN of the certificate must be an IRIS user, and %Service_WebGateway must allow the mechanism used.";
+    401 NoLicence "no-licence" Server 503
+        "Free or add licence units on the instance.";
+    402 LoginTimeout "login-timeout" Server 504
+        "See why the superserver does not answer the login; it accepted the connection but did not finish in time.";
+    403 LoginConnectionLost "login-connection-lost" Server 502
+        "See the superserver's messages.log and audit: it closed the connection before the login was answered (a TLS-only port closes plain connections).";
+
+    500 NotASuperserver "not-a-superserver" Server 502
+        "Correct Ip_Address and TCP_Port; what answers there does not speak the superserver protocol.";
+    501 ProtocolVersion "protocol-version" Server 502
+        "Use a superserver that speaks client protocol version 61 or later.";
+    502 ProtocolViolation "protocol-violation" Server 502
+        "Report it with the log line: the superserver sent a message that its protocol does not allow here.";
+    503 MessageTooLarge "message-too-large" Server 502
+        "Report it with the log line: the superserver announced a message beyond the limit.";
+
+    600 ConnectionLost "connection-lost" Server 502
+        "See the superserver's messages.log: the connection ended before the answer began.";
+    601 AnswerCut "answer-cut" Server 502
+        "See the superserver's messages.log: the connection ended in the middle of the answer.";
+    602 ResponseTimeout "response-timeout" Server 504
+        "Raise Server_Response_Timeout, or see why the application sent nothing for so long.";
+    603 ResponseHeadInvalid "response-head-invalid" Application 502
+        "Correct the application: its response head is not a valid HTTP header block.";
+    604 ResponseLengthConflict "response-length-conflict" Application 502
+        "Correct the application: it gave conflicting lengths, or sent another number of bytes than its Content-Length.";
+    605 ApplicationError "application-error" Application 502
+        "See the application error in the log line; the call ended with an error instead of an answer.";
+    606 ServerDisconnected "server-disconnected" Server 502
+        "See the superserver's messages.log: it ended the connection on purpose during the request.";
+
+    700 QueueTimeout "queue-timeout" Capacity 503
+        "Raise Maximum_Server_Connections or Queued_Request_Timeout, or make the application faster; all connections were in use.";
+
+    800 ClientAborted "client-aborted" Client 499
+        "Nothing: the browser left before its answer was complete.";
+    801 RequestInvalid "request-invalid" Client 400
+        "Nothing on this side: the request line or a header of the browser's request cannot be passed on.";
+    802 RequestBodyBroken "request-body-broken" Client 400
+        "Nothing on this side: the browser's request body ended early or broke the web server's limits.";
+
+    900 Internal "internal" Sclera 500
+        "Report it with the log line: this is a fault in Sclera.";
+    901 WorkerStopping "worker-stopping" Sclera 503
+        "Repeat the request: this worker was about to end.";
+}
+
+impl fmt::Display for Code {
+    /// The form for pages and logs, such as `SCLERA-303`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SCLERA-{}", *self as u16)
+    }
+}
+
+/// One failure: its row of the table and what happened this time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The row of the table.
+    pub code: Code,
+    /// What failed with which value and from which setting (file and line). Goes to the log, never to a browser; holds
+    /// no secret.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure of this code; `detail` must hold no secret.
+    pub fn new(code: Code, detail: impl Into<String>) -> Failure {
+        Failure { code, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// The log line: code, name, detail, remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}. {}", self.code, self.code.name(), self.detail, self.code.remedy())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_number_and_no_name_stands_twice_and_each_remedy_is_a_sentence() {
+        let mut numbers = HashSet::new();
+        let mut names = HashSet::new();
+        for &code in Code::ALL {
+            assert!(numbers.insert(code as u16), "{code} stands twice");
+            assert!(names.insert(code.name()), "{} stands twice", code.name());
+            assert!(code.remedy().ends_with('.'), "{code} has no sentence");
+        }
+    }
+
+    #[test]
+    fn numbers_stand_in_rising_order_so_that_the_stage_can_be_read_from_them() {
+        assert!(Code::ALL.windows(2).all(|pair| (pair[0] as u16) < (pair[1] as u16)));
+    }
+}
