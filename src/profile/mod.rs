@@ -309,10 +309,10 @@ mod tests {
             ),
             path in "(/[a-z/]{0,8}|\\PC{0,8})",
         ) {
-            if let Ok(loaded) = Profile::parse(Path::new("CSP.ini"), lines.join("\n").as_bytes()) {
-                if let Some(failure) = loaded.profile.route(&path).failure(&loaded.profile) {
-                    prop_assert!(!failure.detail.is_empty());
-                }
+            if let Ok(loaded) = Profile::parse(Path::new("CSP.ini"), lines.join("\n").as_bytes())
+                && let Some(failure) = loaded.profile.route(&path).failure(&loaded.profile)
+            {
+                prop_assert!(!failure.detail.is_empty());
             }
         }
     }
