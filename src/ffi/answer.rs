@@ -104,7 +104,7 @@ impl sclera_value {
     /// # Safety
     ///
     /// The contract holds for `bytes`.
-    pub(super) unsafe fn to_element<'a>(&self) -> Option<Element<'a>> {
+    pub(super) unsafe fn to_element<'a>(self) -> Option<Element<'a>> {
         // SAFETY: the caller vouches for it; a NULL is empty.
         let bytes = || unsafe { self.bytes.bytes::<'a>() };
         let value = match self.kind {
