@@ -1,0 +1,120 @@
+//! Passwords: decoded from the form in the file, wiped from memory when dropped, never printed.
+
+use std::fmt;
+
+use base64ct::{Base64, Base64Unpadded, Encoding};
+use zeroize::Zeroizing;
+
+/// A password as the profile holds it. Has no `Display`, and its `Debug` prints nothing of it.
+///
+/// The file may hold clear text, or `]]]` and base64 of the clear text; either may turn out to be `{command}`, a shell
+/// command whose output is the password. This release does not run commands.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Content);
+
+/// Why a password cannot be used, though something is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is a `{command}`, which has not been run.
+    Command,
+    /// What stands after `]]]` is not base64.
+    NotBase64,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Content {
+    Clear(Zeroizing<String>),
+    Command,
+    NotBase64,
+}
+
+impl Secret {
+    /// No password.
+    pub fn empty() -> Secret {
+        Secret::clear(String::new())
+    }
+
+    /// A password given in clear.
+    pub fn clear(text: String) -> Secret {
+        Secret(Content::Clear(Zeroizing::new(text)))
+    }
+
+    /// Reads the form that stands in the file.
+    pub fn from_stored(stored: &str) -> Secret {
+        let clear = match stored.strip_prefix("]]]") {
+            None => Zeroizing::new(stored.to_owned()),
+            Some(encoded) => match decode(encoded) {
+                Some(clear) => clear,
+                None => return Secret(Content::NotBase64),
+            },
+        };
+        if clear.len() >= 2 && clear.starts_with('{') && clear.ends_with('}') {
+            return Secret(Content::Command);
+        }
+        Secret(Content::Clear(clear))
+    }
+
+    /// Whether nothing is written. A password that cannot be used is not empty.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Content::Clear(text) if text.is_empty())
+    }
+
+    /// The password itself; keep it as short as possible, and out of every message.
+    pub fn reveal(&self) -> Result<&str, Unusable> {
+        match &self.0 {
+            Content::Clear(text) => Ok(text),
+            Content::Command => Err(Unusable::Command),
+            Content::NotBase64 => Err(Unusable::NotBase64),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The clear text behind `]]]`. Bytes that are not UTF-8 are read as Latin-1, the character set such files had.
+fn decode(encoded: &str) -> Option<Zeroizing<String>> {
+    let encoded = encoded.trim();
+    let bytes = Base64::decode_vec(encoded).or_else(|_| Base64Unpadded::decode_vec(encoded)).ok()?;
+    let bytes = Zeroizing::new(bytes);
+    Some(Zeroizing::new(match std::str::from_utf8(&bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stored_form_gives_its_password() {
+        for (stored, expected) in [
+            ("", Ok("")),
+            ("SYS", Ok("SYS")),
+            ("]]]U1lT", Ok("SYS")),
+            ("]]]cGFzc3dvcmQ=", Ok("password")),
+            ("]]]cGFzc3dvcmQ", Ok("password")),
+            ("]]]", Ok("")),
+            ("]]]/A==", Ok("\u{fc}")),
+            ("]]]***", Err(Unusable::NotBase64)),
+            ("{pass show iris}", Err(Unusable::Command)),
+            ("]]]e2NtZH0=", Err(Unusable::Command)),
+            ("{}", Err(Unusable::Command)),
+            ("{", Ok("{")),
+        ] {
+            let secret = Secret::from_stored(stored);
+            assert_eq!(secret.reveal(), expected, "{stored}");
+            assert_eq!(secret.is_empty(), expected == Ok(""), "{stored}");
+        }
+    }
+
+    #[test]
+    fn debug_prints_nothing_of_it() {
+        let printed = format!("{:?}", Secret::clear("secret".into()));
+        assert_eq!(printed, "Secret(..)");
+    }
+}

@@ -1,0 +1,149 @@
+//! A server access profile: one superserver, how to reach it, and how to speak TLS with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::finding::{Origin, Setting};
+use super::secret::{Secret, Unusable};
+use crate::failure::{Code, Failure};
+
+/// One server access profile, complete: defaults and the values inherited from `[SYSTEM]` are filled in.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The section's name as the file spells it. Names are compared without regard to case.
+    pub name: String,
+    /// Whether `[SYSTEM_INDEX]` lists it as Enabled. A section without an index line is not enabled.
+    pub enabled: bool,
+    /// The section's line, or the index line if there is no section.
+    pub origin: Origin,
+    /// DNS name or IP address, without brackets; empty if the file gives none (see [`Server::unusable`]).
+    pub address: Setting<String>,
+    /// The superserver's TCP port, from 1.
+    pub port: Setting<u16>,
+    /// What protects the link.
+    pub security: Setting<Security>,
+    /// User name of the password login; may be empty.
+    pub username: Setting<String>,
+    /// Password of the password login; may be empty.
+    pub password: Setting<Secret>,
+    /// Namespace named when connecting (`Sclera_Namespace`).
+    pub namespace: String,
+    /// Connections that idle closing leaves alone.
+    pub minimum_connections: u32,
+    /// Most connections at once; `None` leaves it to `MAX_CONNECTIONS` of `[SYSTEM]`.
+    pub maximum_connections: Option<u32>,
+    /// Most connections that one session may use at once.
+    pub maximum_session_connections: u32,
+    /// How long the server may stay silent during an answer.
+    pub response_timeout: Duration,
+    /// How long a request may wait for a connection.
+    pub queue_timeout: Duration,
+    /// How long a connection may idle; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long resolving, connecting, TLS and login may take together (`Sclera_Connect_Timeout`).
+    pub connect_timeout: Duration,
+    /// The `SSLCC_*` settings. They are read at any level, and used only if [`Server::security`] says TLS.
+    pub tls: TlsSettings,
+}
+
+/// `Connection_Security_Level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// 0: nothing protects the link.
+    Password,
+    /// 1 to 3: Kerberos, which Sclera does not speak.
+    Kerberos(u8),
+    /// 4 or 10: TLS.
+    Tls,
+}
+
+/// The TLS versions that a profile allows and Sclera speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsRange {
+    /// TLS 1.2 alone.
+    Tls12,
+    /// TLS 1.2 and 1.3.
+    Tls12And13,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+/// `SSLCC_Key_Type`. The key's own type rules; this is kept as the file says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// 1.
+    Dsa,
+    /// 2.
+    Rsa,
+    /// 3: not in the vendor's gateway, but in its server configurations.
+    Ecdsa,
+}
+
+/// The `SSLCC_*` settings of a server. Paths are absolute: relative ones are taken from the directory of CSP.ini.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// The versions allowed; `None` if the file allows neither 1.2 nor 1.3 (see [`Server::unusable`]).
+    pub range: Setting<Option<TlsRange>>,
+    /// `SSLCC_Verify_Peer`: whether a server that cannot be verified is refused.
+    pub verify_peer: Setting<bool>,
+    /// `Sclera_Verify_Name`: whether the certificate must also be issued to [`Server::address`].
+    pub verify_name: Setting<bool>,
+    /// The gateway's certificate, followed by its intermediates.
+    pub certificate_file: Option<Setting<PathBuf>>,
+    /// The private key of that certificate.
+    pub key_file: Option<Setting<PathBuf>>,
+    /// The CAs that may have signed the superserver's certificate.
+    pub ca_file: Option<Setting<PathBuf>>,
+    /// The password of the private key.
+    pub key_password: Option<Setting<Secret>>,
+    /// The type of the private key.
+    pub key_type: Setting<KeyType>,
+    /// OpenSSL cipher string for TLS 1.2.
+    pub cipher_suites: Setting<String>,
+    /// Suites for TLS 1.3, in order of preference, joined by colons.
+    pub cipher_suites_1_3: Setting<String>,
+}
+
+impl Server {
+    /// The failure that every request for this server gets, if its profile cannot be used as it stands. It is never
+    /// replaced by something weaker.
+    pub fn unusable(&self) -> Option<Failure> {
+        self.obstacle().map(|obstacle| {
+            let place = match obstacle.origin {
+                Some(origin) => origin.to_string(),
+                None => self.origin.to_string(),
+            };
+            Failure::new(obstacle.code, format!("server {}: {place}: {}", self.name, obstacle.message))
+        })
+    }
+
+    pub(super) fn obstacle(&self) -> Option<Obstacle<'_>> {
+        let obstacle = |code, origin, message: String| Some(Obstacle { code, origin, message });
+        if let Security::Kerberos(level) = self.security.value {
+            let message = format!("level {level} asks for Kerberos, which this gateway does not speak");
+            return obstacle(Code::SecurityLevelUnsupported, self.security.origin.as_ref(), message);
+        }
+        if self.security.value == Security::Tls && self.tls.range.value.is_none() {
+            let message = "the protocol range holds neither TLS 1.2 nor TLS 1.3".to_owned();
+            return obstacle(Code::TlsRangeUnsupported, self.tls.range.origin.as_ref(), message);
+        }
+        if self.address.value.is_empty() {
+            return obstacle(Code::AddressMissing, self.address.origin.as_ref(), "Ip_Address is empty".to_owned());
+        }
+        if let Err(reason) = self.password.value.reveal() {
+            let message = match reason {
+                Unusable::Command => "Password is a {command}, which this release does not run",
+                Unusable::NotBase64 => "Password starts with ]]], but no base64 follows",
+            };
+            return obstacle(Code::PasswordUnusable, self.password.origin.as_ref(), message.to_owned());
+        }
+        None
+    }
+}
+
+/// What makes a server unusable, and the line to blame.
+pub(super) struct Obstacle<'a> {
+    pub(super) code: Code,
+    pub(super) origin: Option<&'a Origin>,
+    pub(super) message: String,
+}
