@@ -64,9 +64,17 @@ pub struct Remark {
 
 /// Reads a merge file's text. Relative file names in it belong to `directory`.
 pub fn parse(text: &str, directory: &Path) -> Result<Merge, Vec<Remark>> {
+    parse_from(None, text, directory)
+}
+
+/// The same for a text that is an `[Actions]` section without its head.
+pub fn parse_actions(text: &str, directory: &Path) -> Result<Merge, Vec<Remark>> {
+    parse_from(Some("Actions"), text, directory)
+}
+
+fn parse_from<'a>(mut section: Option<&'a str>, text: &'a str, directory: &Path) -> Result<Merge, Vec<Remark>> {
     let mut merge = Merge { actions: Vec::new(), notices: Vec::new() };
     let mut problems = Vec::new();
-    let mut section = None;
     for (line, text) in (1..).zip(text.trim_start_matches('\u{feff}').lines().map(str::trim)) {
         if text.is_empty() || text.starts_with(['#', ';']) {
             continue;
