@@ -149,6 +149,8 @@ failures! {
         "See why the superserver does not answer the login; it accepted the connection but did not finish in time.";
     403 LoginConnectionLost "login-connection-lost" Server 502
         "See the superserver's messages.log and audit: it closed the connection before the login was answered (a TLS-only port closes plain connections).";
+    404 TlsRequired "tls-required" Configuration 502
+        "Set Connection_Security_Level=10 and the SSLCC_ parameters; that superserver speaks TLS only.";
 
     500 NotASuperserver "not-a-superserver" Server 502
         "Correct Ip_Address and TCP_Port; what answers there does not speak the superserver protocol.";

@@ -1,6 +1,8 @@
 //! Sclera: a memory-safe Web Gateway for InterSystems IRIS.
 
+pub mod connection;
 pub mod failure;
 pub mod identity;
+pub mod pool;
 pub mod profile;
 pub mod wire;

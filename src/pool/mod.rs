@@ -1,0 +1,287 @@
+//! A worker process's connections to one server: checkout, limit, queue, idle closing.
+//!
+//! The right to have a connection is a value, the [`Permit`]: there are never more of them than the limit, and whoever
+//! holds one gives it back by dropping it. A permit with a connection is a [`Lease`]. Nothing slow happens under the lock.
+
+mod acquire;
+pub mod caretaker;
+pub mod wake;
+pub mod worker;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+pub use acquire::Acquire;
+use parking_lot::Mutex;
+
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::profile::Server;
+
+/// The pool of one server.
+#[derive(Debug)]
+pub struct Pool {
+    server: Arc<Server>,
+    /// The identity that new connections are made with, or why there is none.
+    identity: Result<Arc<Identity>, Failure>,
+    /// Most connections at once, idle ones included.
+    maximum: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last one was used last: it is the first to be used again, so that the others can age.
+    idle: Vec<Idle>,
+    /// Connections and the permits for those being made.
+    open: usize,
+    /// First come, first served.
+    waiting: VecDeque<Arc<Waiting>>,
+    /// Why the last connection could not be made, for whoever waits in vain.
+    last_failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// The right to one connection of a pool.
+#[derive(Debug)]
+pub struct Permit {
+    pool: Arc<Pool>,
+    /// The connection went back into the pool and is counted there.
+    handed_on: bool,
+}
+
+/// A connection taken out of the pool.
+#[derive(Debug)]
+pub struct Lease {
+    pub connection: Connection,
+    pub permit: Permit,
+    /// It has served before, so the server may have given it up since.
+    pub reused: bool,
+}
+
+/// What a checkout gives.
+#[derive(Debug)]
+pub enum Checkout {
+    Idle(Box<Lease>),
+    /// Make a connection.
+    Open(Permit),
+    /// Every connection is in use; the ticket tells when one is free.
+    Wait(Ticket),
+}
+
+/// A place in the queue. Dropping it gives the place up.
+#[derive(Debug)]
+pub struct Ticket {
+    pool: Arc<Pool>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    turn: Mutex<Turn>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+enum Turn {
+    Waiting,
+    /// It may look for a connection again: one was returned for it, or it may make one.
+    Granted(Grant),
+    Taken,
+}
+
+#[derive(Debug)]
+enum Grant {
+    Connection(Box<Connection>),
+    Permit,
+}
+
+/// Numbers of a pool at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    pub idle: usize,
+    pub open: usize,
+    pub waiting: usize,
+}
+
+impl Pool {
+    /// An empty pool. `limit` is the limit for all servers together, which holds where the server has none of its own.
+    pub fn new(server: Arc<Server>, identity: Result<Arc<Identity>, Failure>, limit: u32) -> Arc<Pool> {
+        let maximum = server.maximum_connections.unwrap_or(limit).max(1) as usize;
+        Arc::new(Pool { server, identity, maximum, state: Mutex::default() })
+    }
+
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    pub fn identity(&self) -> &Result<Arc<Identity>, Failure> {
+        &self.identity
+    }
+
+    /// Takes a connection, the right to make one, or a place in the queue. `waker` is woken when the place's turn comes.
+    pub fn checkout(self: &Arc<Pool>, waker: &Waker) -> Checkout {
+        let mut state = self.state.lock();
+        if let Some(idle) = state.idle.pop() {
+            drop(state);
+            let permit = Permit::of(self);
+            return Checkout::Idle(Box::new(Lease { connection: idle.connection, permit, reused: true }));
+        }
+        if state.open < self.maximum {
+            state.open += 1;
+            return Checkout::Open(Permit::of(self));
+        }
+        let waiting = Arc::new(Waiting { turn: Mutex::new(Turn::Waiting), waker: waker.clone() });
+        state.waiting.push_back(waiting.clone());
+        Checkout::Wait(Ticket { pool: self.clone(), waiting })
+    }
+
+    /// Remembers why no connection could be made.
+    pub fn note_failure(&self, failure: &Failure) {
+        self.state.lock().last_failure = Some(failure.clone());
+    }
+
+    /// Forgets it: a connection has been made.
+    pub fn note_success(&self) {
+        self.state.lock().last_failure = None;
+    }
+
+    /// Why the last attempt to connect failed, if none has succeeded since.
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.state.lock().last_failure.clone()
+    }
+
+    /// Closes connections that have idled too long, except as many as the minimum asks to keep.
+    pub fn close_idle(&self, now: Instant) {
+        let Some(timeout) = self.server.idle_timeout else { return };
+        let mut state = self.state.lock();
+        let spare = state.open.saturating_sub(self.server.minimum_connections as usize);
+        let old = state.idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) >= timeout).count();
+        let closing: Vec<Idle> = state.idle.drain(..old.min(spare)).collect();
+        state.open -= closing.len();
+        drop(state);
+        closing.into_iter().for_each(|idle| idle.connection.close());
+    }
+
+    /// Closes every idle connection; the others are closed when they come back, because the pool goes away.
+    pub fn close_all(&self) {
+        let mut state = self.state.lock();
+        let closing = std::mem::take(&mut state.idle);
+        state.open -= closing.len();
+        drop(state);
+        closing.into_iter().for_each(|idle| idle.connection.close());
+    }
+
+    pub fn counts(&self) -> Counts {
+        let state = self.state.lock();
+        Counts { idle: state.idle.len(), open: state.open, waiting: state.waiting.len() }
+    }
+
+    /// How often idle connections are to be looked at.
+    pub fn idle_period(&self) -> Option<Duration> {
+        let timeout = self.server.idle_timeout?;
+        Some((timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(60)))
+    }
+
+    /// Gives what has become free to the first in the queue that still waits.
+    fn pass_on(&self, mut grant: Grant) {
+        loop {
+            let mut state = self.state.lock();
+            let Some(next) = state.waiting.pop_front() else {
+                match grant {
+                    Grant::Connection(connection) => {
+                        state.idle.push(Idle { connection: *connection, since: Instant::now() });
+                    }
+                    Grant::Permit => state.open -= 1,
+                }
+                return;
+            };
+            drop(state);
+            grant = match next.accept(grant) {
+                None => return,
+                Some(grant) => grant,
+            };
+        }
+    }
+}
+
+impl Waiting {
+    /// Takes the grant and wakes the waiter; gives the grant back if the waiter has left.
+    fn accept(&self, grant: Grant) -> Option<Grant> {
+        let mut turn = self.turn.lock();
+        match *turn {
+            Turn::Waiting => *turn = Turn::Granted(grant),
+            Turn::Granted(_) | Turn::Taken => return Some(grant),
+        }
+        drop(turn);
+        self.waker.wake_by_ref();
+        None
+    }
+}
+
+impl Ticket {
+    /// What this place has got; `None` while it waits.
+    pub fn take(&self) -> Option<Checkout> {
+        let mut turn = self.waiting.turn.lock();
+        match std::mem::replace(&mut *turn, Turn::Taken) {
+            Turn::Waiting => {
+                *turn = Turn::Waiting;
+                None
+            }
+            Turn::Taken => None,
+            Turn::Granted(grant) => {
+                let permit = Permit::of(&self.pool);
+                Some(match grant {
+                    Grant::Permit => Checkout::Open(permit),
+                    Grant::Connection(connection) => {
+                        Checkout::Idle(Box::new(Lease { connection: *connection, permit, reused: true }))
+                    }
+                })
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let turn = std::mem::replace(&mut *self.waiting.turn.lock(), Turn::Taken);
+        match turn {
+            Turn::Granted(grant) => self.pool.pass_on(grant),
+            Turn::Waiting => self.pool.state.lock().waiting.retain(|other| !Arc::ptr_eq(other, &self.waiting)),
+            Turn::Taken => {}
+        }
+    }
+}
+
+impl Permit {
+    fn of(pool: &Arc<Pool>) -> Permit {
+        Permit { pool: pool.clone(), handed_on: false }
+    }
+
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Gives the connection back for the next request.
+    pub fn put_back(mut self, mut connection: Connection) {
+        connection.rest();
+        self.handed_on = true;
+        self.pool.pass_on(Grant::Connection(Box::new(connection)));
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.handed_on {
+            self.pool.pass_on(Grant::Permit);
+        }
+    }
+}
