@@ -13,6 +13,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +23,10 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 1024;
+
+/// How much of a client whose handshake failed is still read, and for how long.
+const LINGER_BYTES: u64 = 256 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// The first byte of a TLS handshake record; no message of ours begins like that.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -188,8 +193,26 @@ async fn shake_hands(
     config: Arc<ServerConfig>,
     deadline: Instant,
 ) -> Result<(Stream, TlsFacts), String> {
-    let handshake = timeout_at(deadline, TlsAcceptor::from(config).accept(socket)).await;
-    let stream = handshake.map_err(|_| "it did not finish in time".to_owned())?.map_err(|error| error.to_string())?;
-    let facts = TlsFacts::of(stream.get_ref().1, SystemTime::now())?;
-    Ok((Stream::Tls(Box::new(stream)), facts))
+    let handshake = TlsAcceptor::from(config).accept(socket).into_fallible();
+    match timeout_at(deadline, handshake).await {
+        Ok(Ok(stream)) => {
+            let facts = TlsFacts::of(stream.get_ref().1, SystemTime::now())?;
+            Ok((Stream::Tls(Box::new(stream)), facts))
+        }
+        Ok(Err((error, socket))) => {
+            linger(socket).await;
+            Err(error.to_string())
+        }
+        Err(_) => Err("it did not finish in time".to_owned()),
+    }
+}
+
+/// Lets the alert of a failed handshake reach the client. A TLS 1.3 client may have sent its first message by now, and
+/// closing with that unread would reset the connection and take the alert with it.
+async fn linger(mut socket: TcpStream) {
+    let drain = async {
+        socket.shutdown().await?;
+        tokio::io::copy(&mut socket.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = timeout_at(Instant::now() + LINGER_TIME, drain).await;
 }

@@ -100,7 +100,8 @@ async fn log_in(instance: &Arc<Instance>, arrival: Arrival) -> Option<Session<'_
     let application = told(&connect.application);
     peer.executable.clone_from(&application);
     peer.os_user = told(&connect.os_user);
-    peer.told_address = told(&connect.address);
+    // Drivers that would rather use shared memory ask for it in place of their address.
+    peer.told_address = Some(told(&connect.address)).filter(|told| !told.starts_with("SHM|")).unwrap_or_default();
     let service = if application == APPLICATION_NAME { ServiceName::WebGateway } else { ServiceName::Bindings };
     let offer = Offer {
         service,
