@@ -9,11 +9,13 @@ pub mod opening;
 pub mod resolve;
 pub mod socket;
 
-use std::os::fd::RawFd;
-use std::time::Instant;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use link::{Flow, Link, LinkError};
 pub use opening::Opening;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::wire::WireError;
 use crate::wire::call::{Event, InCall};
@@ -38,6 +40,26 @@ impl Wants {
         Wants { fd: None, link: 0, read: false, write: false, deadline }
     }
 }
+
+/// Sleeps until `wants` is fulfilled: the one place where a host with threads waits for a socket.
+pub fn wait_for(wants: Wants) -> std::io::Result<()> {
+    let Some(fd) = wants.fd else { return Ok(()) };
+    // SAFETY: `wants` was given by the object that owns the descriptor and that its only user holds meanwhile.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, wants.read);
+    flags.set(PollFlags::OUT, wants.write);
+    let mut fds = [PollFd::new(&fd, flags)];
+    let left = wants.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    // A millisecond more, so that the deadline has passed when poll says so.
+    let left = left.map(|left| Timespec::try_from(left + Duration::from_millis(1)).unwrap_or(LONGEST));
+    match poll(&mut fds, left.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+const LONGEST: Timespec = Timespec { tv_sec: 86_400, tv_nsec: 0 };
 
 impl Link {
     /// Readable, and writable while bytes wait to be sent.
@@ -88,16 +110,11 @@ pub enum Told {
     /// The next piece of the answer is at [`Talk::data`].
     Data,
     /// The server wants request body: [`Talk::answer_read`].
-    Read {
-        most: usize,
-    },
+    Read { most: usize },
     /// The call ended well; the payload of a call that is collected whole.
     Finished(Vec<u8>),
     /// The call ended with an error of the application.
-    Failed {
-        status: u16,
-        text: String,
-    },
+    Failed { status: u16, text: String },
     /// The server ended the connection on purpose.
     Disconnected,
 }
@@ -115,10 +132,7 @@ impl Connection {
     }
 
     /// Starts a call. `begin` appends its message; what it may call on is consumed.
-    pub fn begin(
-        self,
-        begin: impl FnOnce(Conversation, &mut Vec<u8>) -> InCall,
-    ) -> Result<Talk, LinkError> {
+    pub fn begin(self, begin: impl FnOnce(Conversation, &mut Vec<u8>) -> InCall) -> Result<Talk, LinkError> {
         let Connection { mut link, conversation, facts } = self;
         let mut message = Vec::with_capacity(2048);
         let call = begin(conversation, &mut message);
@@ -175,8 +189,7 @@ impl Talk {
             if self.replies.len() > Talk::HELD_REPLIES {
                 self.send_replies()?;
             }
-            let (used, event) =
-                self.call.receive(self.link.unread(), &mut self.replies).map_err(TalkError::Wire)?;
+            let (used, event) = self.call.receive(self.link.unread(), &mut self.replies).map_err(TalkError::Wire)?;
             let told = match event {
                 Event::NeedsInput => None,
                 Event::Busy => None,

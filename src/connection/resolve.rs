@@ -41,7 +41,8 @@ impl Lookup {
 
     /// Asks the system's resolver, which may take long, and wakes whoever waits.
     pub fn run(&self) {
-        let found: io::Result<Vec<SocketAddr>> = (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect);
+        let found: io::Result<Vec<SocketAddr>> =
+            (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect);
         let done = State::Done(found.map_err(|error| error.to_string()));
         let before = std::mem::replace(&mut *self.state.lock(), done);
         if let State::Pending(waker) = before {

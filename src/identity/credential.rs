@@ -79,3 +79,64 @@ impl Credential<'_> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::profile::Profile;
+
+    fn server(level: &str, username: &str, password: &str, certificate: &str) -> Server {
+        let content = format!(
+            "[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\nConnection_Security_Level={level}\nUsername={username}\n\
+             Password={password}\nSSLCC_Certificate_File={certificate}\nSSLCC_Certificate_Key_File={certificate}\n"
+        );
+        Profile::parse(Path::new("/etc/CSP.ini"), content.as_bytes()).unwrap().profile.servers.remove(0)
+    }
+
+    #[test]
+    fn user_name_and_password_win_then_the_certificate_then_nothing() {
+        let (none, user, word, cert) = ("", "joe", "secret", "/gateway.pem");
+        for (level, username, password, certificate, expected, warned) in [
+            ("10", none, none, none, "unauthenticated", false),
+            ("10", none, none, cert, "mutual TLS", false),
+            ("10", none, word, none, "password", false),
+            ("10", none, word, cert, "password", true),
+            ("10", user, none, none, "password", false),
+            ("10", user, none, cert, "password", true),
+            ("10", user, word, none, "password", false),
+            ("10", user, word, cert, "password", true),
+            ("4", none, none, cert, "mutual TLS", false),
+            ("10", none, "]]]", cert, "mutual TLS", false),
+            ("10", none, "]]]***", cert, "password", true),
+            ("10", none, "{pass iris}", cert, "password", true),
+            ("0", none, none, none, "unauthenticated", false),
+            ("0", none, none, cert, "unauthenticated", false),
+            ("0", none, word, none, "password", false),
+            ("0", none, word, cert, "password", false),
+            ("0", user, none, none, "password", false),
+            ("0", user, none, cert, "password", false),
+            ("0", user, word, none, "password", false),
+            ("0", user, word, cert, "password", false),
+        ] {
+            let server = server(level, username, password, certificate);
+            let credential = credential(&server);
+            let row = format!("{level} {username} {password} {certificate}");
+            assert_eq!(credential.name(), expected, "{row}");
+            assert_eq!(credential.warning().is_some(), warned, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_warning_names_the_ignored_certificate_and_the_two_lines_to_clear() {
+        let server = server("10", "joe", "secret", "/gateway.pem");
+        assert_eq!(
+            credential(&server).warning().unwrap(),
+            "/etc/CSP.ini:8 [A] SSLCC_Certificate_File=/gateway.pem does not decide the login, because user name and \
+             password win over mutual TLS; to log in with the certificate, clear /etc/CSP.ini:6 [A] Username and \
+             /etc/CSP.ini:7 [A] Password"
+        );
+        assert!(!format!("{:?}", credential(&server)).contains("secret"));
+    }
+}

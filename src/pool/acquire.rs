@@ -41,12 +41,7 @@ impl Acquire {
     /// # Errors
     ///
     /// Why the server cannot be used, or that the queue's time ran out.
-    pub fn drive(
-        &mut self,
-        resolver: &dyn Resolver,
-        waker: &Waker,
-        now: Instant,
-    ) -> Result<Option<Lease>, Failure> {
+    pub fn drive(&mut self, resolver: &dyn Resolver, waker: &Waker, now: Instant) -> Result<Option<Lease>, Failure> {
         loop {
             let checkout = match std::mem::replace(&mut self.state, State::Over) {
                 State::Start => self.pool.checkout(waker),
@@ -113,7 +108,9 @@ impl Acquire {
         let server = self.pool.server();
         let counts = self.pool.counts();
         let last = match self.pool.last_failure() {
-            Some(failure) => format!("; the last attempt to connect ended with {} {}", failure.code, failure.code.name()),
+            Some(failure) => {
+                format!("; the last attempt to connect ended with {} {}", failure.code, failure.code.name())
+            }
             None => String::new(),
         };
         let waited = seconds(server.queue_timeout);

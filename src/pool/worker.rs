@@ -73,7 +73,9 @@ impl Worker {
         let profile = self.profile.as_ref().map_err(Failure::clone)?;
         match profile.server(name) {
             Some(server) => Ok(&self.pools[server]),
-            None => Err(Failure::new(Code::NoServerForPath, format!("{} has no server {name}", profile.path.display()))),
+            None => {
+                Err(Failure::new(Code::NoServerForPath, format!("{} has no server {name}", profile.path.display())))
+            }
         }
     }
 

@@ -14,19 +14,25 @@
 //! - Whole lines that start with `#` or `;` are comments; a `#` inside a value belongs to the value.
 //! - Of a key given twice the last counts, and a section given twice is one section; both are reported.
 //! - A server section without a line in `[SYSTEM_INDEX]` is not enabled, with a warning that names the line to add. An
-//!   application section without a line in `[APP_PATH_INDEX]` is not enabled either.
+//!   application section without a line in `[APP_PATH_INDEX]` is left out, so that a shorter path answers.
 //! - A wrong value is an error. In a server that is not enabled it is a warning, and the default stands in for it.
 //! - Bytes that are not UTF-8 are read as Latin-1.
 //! - Relative file names are taken from the directory of CSP.ini.
 
 mod application;
+pub(crate) mod file;
 mod finding;
+pub mod parameter;
+mod reader;
 mod route;
 mod secret;
 mod server;
+pub mod text;
 
 use std::path::Path;
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 pub use application::Application;
 pub use finding::{Finding, Origin, Setting, Severity};
@@ -43,8 +49,9 @@ pub struct Profile {
     pub system: System,
     /// The server access profiles, in the order of the file.
     pub servers: Vec<Server>,
-    /// The application access profiles, in the order of the file.
+    /// The application access profiles, in the order of `[APP_PATH_INDEX]`.
     pub applications: Vec<Application>,
+    routes: route::Routes,
 }
 
 /// The settings of `[SYSTEM]` that belong to the gateway as a whole.
@@ -73,8 +80,8 @@ impl Profile {
     /// All findings about a file that cannot be used, at least one of them of [`Severity::Error`]: it is absent,
     /// unreadable, not a regular file, larger than 16 MiB, not text, or holds wrong values.
     pub fn load(path: &Path) -> Result<Loaded, Vec<Finding>> {
-        let _ = path;
-        Err(Vec::new())
+        let (text, findings) = text::Text::read(path)?;
+        reader::read(&text, findings)
     }
 
     /// Reads `bytes` as if they were the content of the file at `path`, which is only named in messages.
@@ -83,18 +90,230 @@ impl Profile {
     ///
     /// As [`Profile::load`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Loaded, Vec<Finding>> {
-        let _ = (path, bytes);
-        Err(Vec::new())
+        let bytes = Zeroizing::new(bytes.to_vec());
+        let (text, findings) = text::Text::parse(path.into(), bytes)?;
+        reader::read(&text, findings)
     }
 
     /// The index of the server of this name, compared without regard to case.
     pub fn server(&self, name: &str) -> Option<usize> {
         self.servers.iter().position(|server| server.name.eq_ignore_ascii_case(name))
     }
+}
 
-    /// Which server answers for `path`: the raw path of a request, not decoded, without query.
-    pub fn route(&self, path: &str) -> Route<'_> {
-        let _ = path;
-        Route::NoServer { detail: String::new() }
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::failure::Code;
+
+    fn parse(content: &str) -> Result<Loaded, Vec<Finding>> {
+        Profile::parse(Path::new("/etc/CSP.ini"), content.as_bytes())
+    }
+
+    /// The one enabled server whose section has these lines, which begin on line 4.
+    fn server(lines: &str) -> Server {
+        let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\n{lines}\n");
+        parse(&content).unwrap().profile.servers.remove(0)
+    }
+
+    #[test]
+    fn every_published_configuration_loads() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let places = [root.join("../shared/fixtures/csp-ini"), root.join("../../shared/fixtures/csp-ini")];
+        let Some(directory) = places.iter().find(|place| place.is_dir()) else {
+            eprintln!("skipped: no published configurations beside the repository");
+            return;
+        };
+        let mut count = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            let path = file.unwrap().path();
+            let loaded = Profile::load(&path).unwrap_or_else(|findings| panic!("{}", findings[0]));
+            assert!(!loaded.profile.servers.is_empty(), "{}", path.display());
+            count += 1;
+        }
+        assert!(count >= 6);
+    }
+
+    #[test]
+    fn defaults_stand_in_for_what_is_absent_or_blank() {
+        for lines in ["Ip_Address=a", "Ip_Address=a\nTCP_Port=\nMinimum_Server_Connections=\nSSLCC_Verify_Peer="] {
+            let server = server(lines);
+            assert_eq!(server.port, Setting::default_of(1972));
+            assert_eq!(server.security.value, Security::Password);
+            assert_eq!((server.minimum_connections, server.maximum_connections), (3, None));
+            assert_eq!(server.maximum_session_connections, 3);
+            assert_eq!(server.response_timeout, Duration::from_secs(60));
+            assert_eq!(server.queue_timeout, Duration::from_secs(60));
+            assert_eq!(server.idle_timeout, Some(Duration::from_secs(86_400)));
+            assert_eq!(server.connect_timeout, Duration::from_secs(10));
+            assert_eq!(server.namespace, "USER");
+            assert_eq!(server.tls.range.value, Some(TlsRange::Tls12And13));
+            assert!(!server.tls.verify_peer.value && server.tls.verify_name.value);
+            assert!(server.username.value.is_empty() && server.password.value.is_empty());
+            assert_eq!(server.unusable(), None);
+        }
+    }
+
+    #[test]
+    fn timeouts_come_from_the_server_then_the_system_then_the_default() {
+        for (system, own, expected) in [
+            ("", "", Some(86_400)),
+            ("No_Activity_Timeout=100", "", Some(100)),
+            ("No_Activity_Timeout=100", "No_Activity_Timeout=", Some(100)),
+            ("No_Activity_Timeout=100", "No_Activity_Timeout=7", Some(7)),
+            ("No_Activity_Timeout=", "", None),
+            ("No_Activity_Timeout=", "No_Activity_Timeout=7", Some(7)),
+        ] {
+            let content = format!("[SYSTEM]\n{system}\n[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\n{own}\n");
+            let server = parse(&content).unwrap().profile.servers.remove(0);
+            assert_eq!(server.idle_timeout, expected.map(Duration::from_secs), "{system:?} {own:?}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_range_is_read_in_both_forms() {
+        use TlsRange::*;
+        for (lines, expected) in [
+            ("SSLCC_Protocol_Min=16\nSSLCC_Protocol_Max=32", Some(Tls12And13)),
+            ("SSLCC_Protocol_Min=32", Some(Tls13)),
+            ("SSLCC_Protocol_Max=16", Some(Tls12)),
+            ("SSLCC_Protocol_Min=4\nSSLCC_Protocol_Max=32", Some(Tls12And13)),
+            ("SSLCC_Protocol_Min=4\nSSLCC_Protocol_Max=8", None),
+            ("SSLCC_Protocol_Min=32\nSSLCC_Protocol_Max=16", None),
+            ("SSLCC_Protocol=48@", Some(Tls12And13)),
+            ("SSLCC_Protocol=24", Some(Tls12)),
+            ("SSLCC_Protocol=32", Some(Tls13)),
+            ("SSLCC_Protocol=12", None),
+            ("SSLCC_Protocol=12\nSSLCC_Protocol_Max=32", Some(Tls12And13)),
+        ] {
+            assert_eq!(server(&format!("Ip_Address=a\n{lines}")).tls.range.value, expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_loads_with_a_warning_and_has_its_code_and_line() {
+        for (lines, code, place) in [
+            ("Ip_Address=a\nConnection_Security_Level=2", Code::SecurityLevelUnsupported, ":5 [A] Connection_Security"),
+            (
+                "Ip_Address=a\nConnection_Security_Level=10\nSSLCC_Protocol=8",
+                Code::TlsRangeUnsupported,
+                ":6 [A] SSLCC_Pro",
+            ),
+            ("Ip_Address=", Code::AddressMissing, ":3 [A]"),
+            ("Ip_Address=a\nPassword={pass iris}", Code::PasswordUnusable, ":5 [A] Password"),
+            ("Ip_Address=a\nPassword=]]]!!secret!!", Code::PasswordUnusable, ":5 [A] Password"),
+        ] {
+            let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\n{lines}\n");
+            let loaded = parse(&content).unwrap();
+            let failure = loaded.profile.servers[0].unusable().unwrap();
+            assert_eq!(failure.code, code);
+            assert!(failure.detail.contains(place), "{failure}");
+            assert!(!failure.to_string().contains("secret") && !failure.to_string().contains("pass iris"));
+            let warning = loaded.notices.iter().find(|finding| finding.code == Some(code)).unwrap();
+            assert_eq!(warning.severity, Severity::Warning);
+        }
+    }
+
+    #[test]
+    fn all_errors_are_reported_together_with_line_value_and_remedy() {
+        let findings = parse(
+            "[SYSTEM]\nQueued_Request_Timeout=soon\n[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a b\n\
+             TCP_Port=99999\nConnection_Security_Level=7\n[B]\nSSLCC_Verify_Peer=yes # safe\nPassword=secret\n\
+             [APP_PATH_INDEX]\n/=On\n",
+        )
+        .unwrap_err();
+        let errors: Vec<String> =
+            findings.iter().filter(|it| it.severity == Severity::Error).map(Finding::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "/etc/CSP.ini:2: [SYSTEM] Queued_Request_Timeout=soon: is not a whole number; \
+                 write seconds from 5 to 31536000",
+                "/etc/CSP.ini:7: [A] Ip_Address=a b: is neither a name nor an address; write a text",
+                "/etc/CSP.ini:8: [A] TCP_Port=99999: is not a TCP port; write a TCP port from 1 to 65535",
+                "/etc/CSP.ini:9: [A] Connection_Security_Level=7: is not a security level; \
+                 write 10 (TLS) or 0 (password)",
+                "/etc/CSP.ini:11: [B] SSLCC_Verify_Peer=yes # safe: is neither 1 nor 0; \
+                 write 1 or 0, and put the comment on a line of its own",
+                "/etc/CSP.ini:14: [APP_PATH_INDEX] /=On: is neither Enabled nor Disabled; write Enabled or Disabled",
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_in_a_server_that_is_not_enabled_are_warnings() {
+        let inherited = "[SYSTEM]\nNo_Activity_Timeout=x\n[SYSTEM_INDEX]\nA=Disabled\n[A]\nIp_Address=a\n";
+        assert!(parse(inherited).is_err(), "what is inherited from [SYSTEM] is always in use");
+        for index in ["[SYSTEM_INDEX]\nA=Disabled\n", ""] {
+            let loaded = parse(&format!("{index}[A]\nTCP_Port=x\n")).unwrap();
+            assert_eq!(loaded.profile.servers[0].port.value, 1972);
+            assert!(!loaded.profile.servers[0].enabled);
+            assert!(loaded.notices.iter().any(|finding| finding.key.as_deref() == Some("TCP_Port")));
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_brought_into_it_with_a_warning() {
+        for (line, expected) in [("1", 5), ("-3", 5), ("0", 5), ("99999999999999", 31_536_000), ("5", 5)] {
+            let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\nServer_Response_Timeout={line}\n");
+            let loaded = parse(&content).unwrap();
+            assert_eq!(loaded.profile.servers[0].response_timeout, Duration::from_secs(expected));
+            assert_eq!(loaded.notices.len(), usize::from(line != "5"), "{line}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_reported_once_and_without_their_values() {
+        let content = "[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a\nPasword=secret\n[B]\nIp_Address=b\npasword=secret\n";
+        let notices = parse(content).unwrap().notices;
+        assert_eq!(notices.len(), 1);
+        let line = notices[0].to_string();
+        assert!(line.starts_with("/etc/CSP.ini:6: [A] Pasword: is not a known setting"), "{line}");
+    }
+
+    #[test]
+    fn files_are_named_relative_to_csp_ini_and_addresses_lose_their_brackets() {
+        let server = server("Ip_Address=[::1]\nSSLCC_Certificate_File=tls/a.pem\nSSLCC_CA_Certificate_File=/ca.pem");
+        assert_eq!(server.address.value, "::1");
+        assert_eq!(server.tls.certificate_file.unwrap().value, Path::new("/etc/tls/a.pem"));
+        assert_eq!(server.tls.ca_file.unwrap().value, Path::new("/ca.pem"));
+    }
+
+    #[test]
+    fn profiles_may_be_shared_between_threads_and_print_no_password() {
+        fn shareable<T: Send + Sync>(value: T) -> T {
+            value
+        }
+        let server = shareable(server("Ip_Address=a\nPassword=]]]c2VjcmV0\nSSLCC_Private_Key_Password=hunter2"));
+        assert_eq!(server.password.value.reveal(), Ok("secret"));
+        let printed = format!("{server:?}");
+        assert!(!printed.contains("secret\"") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Profile::parse(Path::new("CSP.ini"), &bytes);
+        }
+
+        #[test]
+        fn no_lines_of_likely_words_make_the_reader_panic(
+            lines in proptest::collection::vec(
+                "(\\[?(SYSTEM|SYSTEM_INDEX|A|APP_PATH:|APP_PATH_INDEX|app_path:/x)\\]?|\
+                  (A|/x|//h|TCP_Port|SSLCC_Protocol|Password|Default_Server|No_Activity_Timeout) ?= ?(1|A|Enabled|\\PC{0,6}|-|]]]))",
+                0..20,
+            ),
+            path in "(/[a-z/]{0,8}|\\PC{0,8})",
+        ) {
+            if let Ok(loaded) = Profile::parse(Path::new("CSP.ini"), lines.join("\n").as_bytes())
+                && let Some(failure) = loaded.profile.route(&path).failure(&loaded.profile)
+            {
+                prop_assert!(!failure.detail.is_empty());
+            }
+        }
     }
 }

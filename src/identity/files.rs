@@ -1,0 +1,183 @@
+//! The PEM files of a server, read and checked as one set.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::inspect::{Facts, holds_public_key, unix_seconds};
+use crate::failure::{Code, Failure};
+use crate::profile::file::read_bounded;
+use crate::profile::{Server, Setting};
+
+/// The largest file that is read, in bytes. The CA bundle of an operating system has about 250,000.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// What the files hold, as far as it could be read, and everything that is wrong with them.
+#[derive(Default)]
+pub(super) struct Files {
+    /// Certificate chain and key, if both could be read and belong together.
+    pub(super) certified_key: Option<Arc<CertifiedKey>>,
+    /// The facts of the gateway's own certificate.
+    pub(super) facts: Option<Facts>,
+    /// The trusted CAs; `None` if no file is named.
+    pub(super) roots: Option<Arc<RootCertStore>>,
+    /// What keeps the set from being used, but for `expiry`.
+    pub(super) errors: Vec<Failure>,
+    /// Certificates outside their time: they keep the set from being used, but not a configuration from passing a check.
+    pub(super) expiry: Vec<Failure>,
+    /// What an administrator should know.
+    pub(super) notices: Vec<String>,
+}
+
+impl Files {
+    /// Reads what the `SSLCC_*` settings of a server name.
+    pub(super) fn read(server: &Server, provider: &CryptoProvider, now: SystemTime) -> Files {
+        let mut files = Files::default();
+        files.read_pair(server, provider, now);
+        files.read_roots(server, now);
+        files
+    }
+
+    fn read_pair(&mut self, server: &Server, provider: &CryptoProvider, now: SystemTime) {
+        let (certificate_file, key_file) = match (&server.tls.certificate_file, &server.tls.key_file) {
+            (None, None) => return,
+            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(certificate), None) => {
+                let detail = format!("{} is set, but SSLCC_Certificate_Key_File is not", named(certificate));
+                return self.errors.push(Failure::new(Code::KeyMissing, detail));
+            }
+            (None, Some(key)) => {
+                let detail = format!("{} is set, but SSLCC_Certificate_File is not", named(key));
+                return self.errors.push(Failure::new(Code::KeyMissing, detail));
+            }
+        };
+        let chain = self.keep(read_chain(certificate_file));
+        if let Some(chain) = &chain {
+            self.judge_certificate(certificate_file, &chain[0], now);
+        }
+        let chain = chain.filter(|_| self.facts.is_some());
+        let key = self.keep(read_key(key_file, provider));
+        if let (Some(chain), Some(key)) = (chain, key) {
+            // A key that cannot tell its public half is believed; the handshake will show.
+            let belongs = key.public_key().is_none_or(|public| holds_public_key(&chain[0], &public));
+            if belongs {
+                self.certified_key = Some(Arc::new(CertifiedKey::new(chain, key)));
+            } else {
+                let detail = format!("the key of {} is not the one of {}", named(key_file), named(certificate_file));
+                self.errors.push(Failure::new(Code::KeyMismatch, detail));
+            }
+        }
+    }
+
+    /// Use and validity of the gateway's own certificate.
+    fn judge_certificate(&mut self, file: &Setting<PathBuf>, der: &CertificateDer<'_>, now: SystemTime) {
+        let Some(facts) = Facts::of(der) else {
+            let detail = format!("{} holds a PEM block that is not an X.509 certificate", named(file));
+            return self.errors.push(Failure::new(Code::CertificateNotPem, detail));
+        };
+        if !facts.for_clients {
+            let detail = format!("{} has an extended key usage without clientAuth", named(file));
+            self.errors.push(Failure::new(Code::CertificateNotForClients, detail));
+        }
+        if facts.not_after < unix_seconds(now) {
+            let days = (unix_seconds(now) - facts.not_after) / 86_400;
+            let detail = format!("{} expired {days} days ago", named(file));
+            self.expiry.push(Failure::new(Code::CertificateExpired, detail));
+        } else if facts.not_before > unix_seconds(now) {
+            let seconds = facts.not_before - unix_seconds(now);
+            let detail = format!("{} becomes valid in {seconds} seconds only", named(file));
+            self.expiry.push(Failure::new(Code::CertificateNotYetValid, detail));
+        }
+        self.facts = Some(facts);
+    }
+
+    fn read_roots(&mut self, server: &Server, now: SystemTime) {
+        let Some(file) = &server.tls.ca_file else {
+            if server.tls.verify_peer.value {
+                let place = server.tls.verify_peer.place("SSLCC_Verify_Peer");
+                let detail = format!("{place}=1 needs SSLCC_CA_Certificate_File, which is not set");
+                self.errors.push(Failure::new(Code::CaMissing, detail));
+            }
+            return;
+        };
+        let Some(content) = self.keep(read_file(file, Code::CaUnreadable)) else { return };
+        let not_pem = |reason: &str| Failure::new(Code::CaNotPem, format!("{} {reason}", named(file)));
+        let mut roots = RootCertStore::empty();
+        let mut position = 0;
+        for certificate in CertificateDer::pem_slice_iter(&content) {
+            position += 1;
+            let Ok(certificate) = certificate else {
+                return self.errors.push(not_pem(&format!("is damaged at its PEM block {position}")));
+            };
+            let expired = Facts::of(&certificate).is_some_and(|facts| facts.not_after < unix_seconds(now));
+            if expired {
+                self.notices.push(format!("{}: CA certificate {position} has expired", named(file)));
+            }
+            if roots.add(certificate).is_err() {
+                let notice = format!("{}: CA certificate {position} cannot be used and is left out", named(file));
+                self.notices.push(notice);
+            }
+        }
+        match (position, roots.is_empty()) {
+            (0, _) => self.errors.push(not_pem("holds no PEM certificate")),
+            (_, true) => self.errors.push(not_pem("holds no certificate that can be used")),
+            (_, false) => self.roots = Some(Arc::new(roots)),
+        }
+    }
+
+    fn keep<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+        result.map_err(|failure| self.errors.push(failure)).ok()
+    }
+}
+
+/// The certificates of a file in their order, at least one.
+fn read_chain(file: &Setting<PathBuf>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let content = read_file(file, Code::CertificateUnreadable)?;
+    let not_pem = |reason: &str| Failure::new(Code::CertificateNotPem, format!("{} {reason}", named(file)));
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(not_pem("holds no PEM certificate")),
+        Ok(chain) => Ok(chain),
+        Err(_) => Err(not_pem("is damaged PEM")),
+    }
+}
+
+/// The first private key of a file, in any of the three forms.
+fn read_key(file: &Setting<PathBuf>, provider: &CryptoProvider) -> Result<Arc<dyn SigningKey>, Failure> {
+    let content = read_file(file, Code::KeyUnreadable)?;
+    let not_pem = |reason: &str| Failure::new(Code::KeyNotPem, format!("{} {reason}", named(file)));
+    if is_encrypted(&content) {
+        return Err(Failure::new(Code::KeyEncrypted, format!("{} is protected by a password", named(file))));
+    }
+    let mut key = match PrivateKeyDer::from_pem_slice(&content) {
+        Ok(key) => key,
+        Err(rustls_pki_types::pem::Error::NoItemsFound) => return Err(not_pem("holds no PEM private key")),
+        Err(_) => return Err(not_pem("is damaged PEM")),
+    };
+    let signing = provider.key_provider.load_private_key(key.clone_key());
+    key.zeroize();
+    signing.map_err(|_| not_pem("holds a private key of a kind that is not supported (RSA, ECDSA and Ed25519 are)"))
+}
+
+/// Whether a PEM key says of itself that it is encrypted, in the PKCS#8 or the older form.
+fn is_encrypted(content: &[u8]) -> bool {
+    let marks: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+    marks.iter().any(|mark| content.windows(mark.len()).any(|window| window == *mark))
+}
+
+fn read_file(file: &Setting<PathBuf>, unreadable: Code) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    read_bounded(&file.value, LARGEST_FILE)
+        .map_err(|error| Failure::new(unreadable, format!("{} {error}", named(file))))
+}
+
+/// The setting and its path, such as `/etc/CSP.ini:12 [LOCAL] SSLCC_Certificate_File=/etc/gateway.pem`.
+fn named(file: &Setting<PathBuf>) -> String {
+    format!("{}={}", file.place("file"), file.value.display())
+}

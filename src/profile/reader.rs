@@ -1,0 +1,506 @@
+//! From the text to the profile: takes each value that the table describes, checks it, and collects what is wrong.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::finding::{Finding, Origin, Setting, Severity};
+use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind};
+use super::route::Routes;
+use super::secret::Secret;
+use super::server::{KeyType, Security, Server, TlsRange, TlsSettings};
+use super::text::{Section, Text};
+use super::{Application, Loaded, Profile, System};
+use crate::failure::Code;
+
+/// The most findings that are reported of one file.
+const MOST_FINDINGS: usize = 200;
+
+/// Reads the profile out of a text; `findings` is what cutting the text found already.
+pub(super) fn read(text: &Text, findings: Vec<Finding>) -> Result<Loaded, Vec<Finding>> {
+    let mut reader = Reader::new(text, findings);
+    let profile = reader.profile();
+    let mut findings = reader.findings;
+    findings.sort_by_key(|finding| finding.line.unwrap_or(0));
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(shortened(findings, text));
+    }
+    Ok(Loaded { profile, notices: shortened(findings, text) })
+}
+
+/// Reads all sections, one value after the other.
+struct Reader<'a> {
+    text: &'a Text,
+    directory: PathBuf,
+    system: Option<&'a Section>,
+    /// Whether the section being read is not in use, so that its mistakes are only worth a warning.
+    lenient: bool,
+    /// Lines complained of already: an inherited value is read once for each server, but is wrong once.
+    reported: HashSet<u32>,
+    findings: Vec<Finding>,
+}
+
+/// A value read: as it should be, brought into its range (and why), or wrong (and why).
+enum Read<T> {
+    Good(T),
+    Adjusted(T, String),
+    Wrong(String),
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a Text, findings: Vec<Finding>) -> Reader<'a> {
+        let parent = text.file().parent().unwrap_or(Path::new(""));
+        let directory = std::path::absolute(if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        Reader {
+            text,
+            directory: directory.unwrap_or_else(|_| parent.to_owned()),
+            system: text.sections().iter().find(|section| SectionKind::of(&section.name) == SectionKind::System),
+            lenient: false,
+            reported: HashSet::new(),
+            findings,
+        }
+    }
+
+    fn profile(&mut self) -> Profile {
+        if self.text.sections().is_empty() {
+            let file = self.text.file();
+            let message = "holds no [SECTION] at all";
+            let remedy = "is this the right file? `sclera pki init` writes a working one";
+            let code = Some(Code::ConfigurationInvalid);
+            self.findings.push(Finding::about_file(Severity::Error, code, file, message, remedy));
+        }
+        self.report_keys_without_effect();
+        let system = System {
+            default_server: self.own(self.system, &row::DEFAULT_SERVER, text_value),
+            maximum_connections: self.own(self.system, &row::MAX_CONNECTIONS, number).value,
+        };
+        let servers = self.servers();
+        let applications = self.applications();
+        let by_name: HashMap<String, usize> =
+            servers.iter().enumerate().map(|(index, server)| (server.name.to_ascii_lowercase(), index)).collect();
+        self.report_absent_servers(&system, &applications, &by_name);
+        let routes = Routes::new(&applications, &by_name, &system.default_server.value);
+        Profile { path: self.text.file().clone(), system, servers, applications, routes }
+    }
+
+    /// Every server section, in the order of the file.
+    fn servers(&mut self) -> Vec<Server> {
+        let index = self.index(SectionKind::ServerIndex);
+        let sections: Vec<&Section> = self
+            .text
+            .sections()
+            .iter()
+            .filter(|section| SectionKind::of(&section.name) == SectionKind::Server)
+            .collect();
+        let names: HashSet<String> = sections.iter().map(|section| section.name.to_ascii_lowercase()).collect();
+        for (name, (_, origin)) in &index {
+            if !names.contains(&name.to_ascii_lowercase()) {
+                let message = format!("the file has no section [{name}]");
+                let remedy = "write that section, or remove this line";
+                self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+            }
+        }
+        let enabled: HashMap<String, bool> =
+            index.into_iter().map(|(name, (enabled, _))| (name.to_ascii_lowercase(), enabled)).collect();
+        sections
+            .into_iter()
+            .map(|section| {
+                let listed = enabled.get(&section.name.to_ascii_lowercase()).copied();
+                if listed.is_none() {
+                    let message = "is not listed in [SYSTEM_INDEX], and so not enabled";
+                    let remedy = format!("add {}=Enabled there", section.name);
+                    let origin = self.text.section_origin(section);
+                    self.findings.push(Finding::at(Severity::Warning, None, &origin, message, remedy));
+                }
+                self.lenient = listed != Some(true);
+                let server = self.server(section, listed == Some(true));
+                self.lenient = false;
+                server
+            })
+            .collect()
+    }
+
+    fn server(&mut self, section: &'a Section, enabled: bool) -> Server {
+        let here = Some(section);
+        let server = Server {
+            name: section.name.clone(),
+            enabled,
+            origin: self.text.section_origin(section),
+            address: self.own(here, &row::IP_ADDRESS, address),
+            port: self.own(here, &row::TCP_PORT, port),
+            security: self.own(here, &row::CONNECTION_SECURITY_LEVEL, security),
+            username: self.own(here, &row::USERNAME, text_value),
+            password: self.own(here, &row::PASSWORD, secret),
+            namespace: self.own(here, &row::SCLERA_NAMESPACE, text_value).value,
+            minimum_connections: self.own(here, &row::MINIMUM_SERVER_CONNECTIONS, number).value,
+            maximum_connections: self.optional(here, &row::MAXIMUM_SERVER_CONNECTIONS, number).map(|it| it.value),
+            maximum_session_connections: self.own(here, &row::MAXIMUM_SESSION_CONNECTIONS, number).value,
+            response_timeout: self.own(here, &row::SERVER_RESPONSE_TIMEOUT, seconds).value,
+            queue_timeout: self.own(here, &row::QUEUED_REQUEST_TIMEOUT, seconds).value,
+            idle_timeout: self.idle_timeout(section),
+            connect_timeout: self.own(here, &row::SCLERA_CONNECT_TIMEOUT, seconds).value,
+            tls: TlsSettings {
+                range: self.tls_range(section),
+                verify_peer: self.own(here, &row::SSLCC_VERIFY_PEER, flag),
+                verify_name: self.own(here, &row::SCLERA_VERIFY_NAME, flag),
+                certificate_file: self.path(here, &row::SSLCC_CERTIFICATE_FILE),
+                key_file: self.path(here, &row::SSLCC_CERTIFICATE_KEY_FILE),
+                ca_file: self.path(here, &row::SSLCC_CA_CERTIFICATE_FILE),
+                key_password: self.optional(here, &row::SSLCC_PRIVATE_KEY_PASSWORD, secret),
+                key_type: self.own(here, &row::SSLCC_KEY_TYPE, key_type),
+                cipher_suites: self.own(here, &row::SSLCC_CIPHER_SUITES, text_value),
+                cipher_suites_1_3: self.own(here, &row::SSLCC_CIPHER_SUITES_1_3, text_value),
+            },
+        };
+        self.own(here, &row::SCLERA_DIALECT, word);
+        if enabled {
+            self.report_weakness(&server);
+        }
+        server
+    }
+
+    /// Warns of what will keep an enabled server from working, or from being safe.
+    fn report_weakness(&mut self, server: &Server) {
+        if let Some(obstacle) = server.obstacle() {
+            let origin = obstacle.origin.unwrap_or(&server.origin);
+            let remedy = obstacle.code.remedy().trim_end_matches('.');
+            let message = format!("server {} answers 503: {}", server.name, obstacle.message);
+            self.findings.push(Finding::at(Severity::Warning, Some(obstacle.code), origin, message, remedy));
+        } else if server.security.value == Security::Tls && !server.tls.verify_peer.value {
+            let origin = server.tls.verify_peer.origin.as_ref().unwrap_or(&server.origin);
+            let message = "connections are made even if the superserver's certificate is not to be trusted";
+            let remedy = "set SSLCC_Verify_Peer=1 and SSLCC_CA_Certificate_File";
+            self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+        }
+    }
+
+    /// Blank in the server's section means the value of `[SYSTEM]`; blank there means for ever.
+    fn idle_timeout(&mut self, section: &'a Section) -> Option<Duration> {
+        let row = &row::NO_ACTIVITY_TIMEOUT;
+        let blank = |section: &Section| section.entry(row.key).is_some_and(|it| self.text.value(it).is_empty());
+        if self.found(Some(section), row).is_none() && self.system.is_some_and(blank) {
+            return None;
+        }
+        Some(self.own(Some(section), row, seconds).value)
+    }
+
+    /// The protocol range: Min and Max, or else the older sum of versions.
+    fn tls_range(&mut self, section: &'a Section) -> Setting<Option<TlsRange>> {
+        let here = Some(section);
+        let oldest = self.own(here, &row::SSLCC_PROTOCOL_MIN, tls_version);
+        let newest = self.own(here, &row::SSLCC_PROTOCOL_MAX, tls_version);
+        let sum = self.optional(here, &row::SSLCC_PROTOCOL, tls_versions);
+        let (tls12, tls13, origin) = match sum {
+            Some(sum) if oldest.origin.is_none() && newest.origin.is_none() => {
+                (sum.value & 16 != 0, sum.value & 32 != 0, sum.origin)
+            }
+            _ => {
+                let range = oldest.value..=newest.value;
+                let origin =
+                    if newest.value < 16 { newest.origin.or(oldest.origin) } else { oldest.origin.or(newest.origin) };
+                (range.contains(&16), range.contains(&32), origin)
+            }
+        };
+        let value = match (tls12, tls13) {
+            (true, true) => Some(TlsRange::Tls12And13),
+            (true, false) => Some(TlsRange::Tls12),
+            (false, true) => Some(TlsRange::Tls13),
+            (false, false) => None,
+        };
+        Setting { value, origin }
+    }
+
+    /// Every application path that the index lists, with or without a section of its own.
+    fn applications(&mut self) -> Vec<Application> {
+        let index = self.index(SectionKind::ApplicationIndex);
+        let sections: HashMap<&str, &'a Section> = self
+            .text
+            .sections()
+            .iter()
+            .filter(|section| SectionKind::of(&section.name) == SectionKind::Application)
+            .map(|section| (section.name["APP_PATH:".len()..].trim(), section))
+            .collect();
+        let listed: HashSet<&str> = index.iter().map(|(path, _)| path.as_str()).collect();
+        for (path, section) in &sections {
+            if !listed.contains(path) {
+                let message = "is not listed in [APP_PATH_INDEX], and so not in use";
+                let remedy = format!("add {path}=Enabled there");
+                let origin = self.text.section_origin(section);
+                self.findings.push(Finding::at(Severity::Warning, None, &origin, message, remedy));
+            }
+        }
+        let mut applications = Vec::new();
+        for (path, (enabled, origin)) in &index {
+            if !path.starts_with('/') {
+                let message = "is not a path, and is ignored";
+                self.findings.push(Finding::at(Severity::Warning, None, origin, message, "begin it with /"));
+                continue;
+            }
+            let section = sections.get(path.as_str()).copied();
+            let application = Application {
+                path: path.clone(),
+                enabled: *enabled,
+                origin: origin.clone(),
+                default_server: self.optional(section, &row::APPLICATION_DEFAULT_SERVER, text_value),
+            };
+            if application.host().is_some() {
+                let message = "profiles of one host do not route in this release";
+                self.findings.push(Finding::at(Severity::Notice, None, origin, message, ""));
+            }
+            applications.push(application);
+        }
+        applications
+    }
+
+    /// An index section: names with their status and line, in the order of the file.
+    fn index(&mut self, kind: SectionKind) -> Vec<(String, (bool, Origin))> {
+        let Some(section) = self.text.sections().iter().find(|section| SectionKind::of(&section.name) == kind) else {
+            return Vec::new();
+        };
+        let mut names = Vec::new();
+        for entry in &section.entries {
+            let origin = self.text.origin(section, entry);
+            let value = self.text.value(entry);
+            let enabled = if value.eq_ignore_ascii_case("Enabled") || value == "1" || value.is_empty() {
+                true
+            } else if value.eq_ignore_ascii_case("Disabled") || value == "0" {
+                false
+            } else {
+                self.wrong(&origin, Some(&value), "is neither Enabled nor Disabled", "write Enabled or Disabled");
+                false
+            };
+            names.push((entry.key.clone(), (enabled, origin)));
+        }
+        names
+    }
+
+    fn report_absent_servers(
+        &mut self,
+        system: &System,
+        applications: &[Application],
+        by_name: &HashMap<String, usize>,
+    ) {
+        let asked = applications.iter().filter_map(|application| application.default_server.as_ref());
+        for setting in asked.chain([&system.default_server]) {
+            let Some(origin) = &setting.origin else { continue };
+            if !by_name.contains_key(&setting.value.to_ascii_lowercase()) {
+                let message = "the file has no section of that name";
+                let remedy = "write that section and list it in [SYSTEM_INDEX], or name another server";
+                let code = Some(Code::NoServerForPath);
+                let finding = Finding::at(Severity::Warning, code, origin, message, remedy).quoting(&setting.value);
+                self.findings.push(finding);
+            }
+        }
+    }
+
+    /// Unknown keys, each once, without their values, which may be misspelt passwords; and in one sentence the
+    /// documented keys that this release does not heed.
+    fn report_keys_without_effect(&mut self) {
+        let mut unknown = HashSet::new();
+        let mut later: Vec<&str> = Vec::new();
+        for section in self.text.sections() {
+            let kind = SectionKind::of(&section.name);
+            if matches!(kind, SectionKind::ServerIndex | SectionKind::ApplicationIndex) {
+                continue;
+            }
+            for entry in &section.entries {
+                match Parameter::find(kind, &entry.key) {
+                    Some(row) if row.effect == Effect::Later && !later.contains(&row.key) => later.push(row.key),
+                    Some(_) => {}
+                    None if unknown.insert((kind, entry.key.to_ascii_lowercase())) => {
+                        let origin = self.text.origin(section, entry);
+                        let message = "is not a known setting of this section; it is kept and has no effect";
+                        self.findings.push(Finding::at(Severity::Notice, None, &origin, message, ""));
+                    }
+                    None => {}
+                }
+            }
+        }
+        if !later.is_empty() {
+            let message = format!("settings that this release does not heed yet: {}", later.join(", "));
+            self.findings.push(Finding::about_file(Severity::Notice, None, self.text.file(), message, ""));
+        }
+    }
+
+    /// A setting, or its default from the table.
+    fn own<T>(
+        &mut self,
+        section: Option<&'a Section>,
+        row: &Parameter,
+        read: impl Fn(&str, &Parameter) -> Read<T>,
+    ) -> Setting<T> {
+        self.optional(section, row, &read).unwrap_or_else(|| match read(row.default, row) {
+            Read::Good(value) | Read::Adjusted(value, _) => Setting::default_of(value),
+            Read::Wrong(reason) => unreachable!("the table's default of {}: {reason}", row.key),
+        })
+    }
+
+    /// A setting, if it is given and not blank.
+    fn optional<T>(
+        &mut self,
+        section: Option<&'a Section>,
+        row: &Parameter,
+        read: impl Fn(&str, &Parameter) -> Read<T>,
+    ) -> Option<Setting<T>> {
+        let (value, origin) = self.found(section, row)?;
+        let quoted = (row.kind != Kind::Secret).then_some(value.as_ref());
+        match read(&value, row) {
+            Read::Good(value) => Some(Setting { value, origin: Some(origin) }),
+            Read::Adjusted(adjusted, reason) => {
+                let finding = Finding::at(Severity::Warning, None, &origin, reason, row.expected());
+                if self.reported.insert(origin.line) {
+                    self.findings.push(Finding { value: quoted.map(str::to_owned), ..finding });
+                }
+                Some(Setting { value: adjusted, origin: Some(origin) })
+            }
+            Read::Wrong(reason) => {
+                let comment = value.contains(['#', ';']) && !matches!(row.kind, Kind::Secret | Kind::Text);
+                let hint = if comment { ", and put the comment on a line of its own" } else { "" };
+                self.wrong(&origin, quoted, &reason, &format!("{}{hint}", row.expected()));
+                None
+            }
+        }
+    }
+
+    /// The path of a file; relative ones are taken from the directory of CSP.ini.
+    fn path(&mut self, section: Option<&'a Section>, row: &Parameter) -> Option<Setting<PathBuf>> {
+        let setting = self.optional(section, row, text_value)?;
+        Some(Setting { value: self.directory.join(setting.value), origin: setting.origin })
+    }
+
+    /// The value given for a row and where: in the section itself, or in `[SYSTEM]` if it inherits. Blank is not given.
+    fn found(&self, section: Option<&'a Section>, row: &Parameter) -> Option<(std::borrow::Cow<'a, str>, Origin)> {
+        let inherited = if row.inherits == Inherits::ToServers { self.system } else { None };
+        [section, inherited].into_iter().flatten().find_map(|section| {
+            let entry = section.entry(row.key)?;
+            let value = self.text.value(entry);
+            (!value.is_empty()).then(|| (value, self.text.origin(section, entry)))
+        })
+    }
+
+    fn wrong(&mut self, origin: &Origin, value: Option<&str>, reason: &str, remedy: &str) {
+        let lenient = self.lenient && SectionKind::of(&origin.section) == SectionKind::Server;
+        let severity = if lenient { Severity::Warning } else { Severity::Error };
+        let code = (!lenient).then_some(Code::ConfigurationInvalid);
+        if self.reported.insert(origin.line) {
+            let finding = Finding::at(severity, code, origin, reason, remedy);
+            self.findings.push(finding.quoting(value.unwrap_or("(hidden)")));
+        }
+    }
+}
+
+fn text_value(value: &str, _: &Parameter) -> Read<String> {
+    Read::Good(value.to_owned())
+}
+
+fn secret(value: &str, _: &Parameter) -> Read<Secret> {
+    Read::Good(Secret::from_stored(value))
+}
+
+/// A name or address; the brackets that some write around IPv6 addresses are taken off.
+fn address(value: &str, _: &Parameter) -> Read<String> {
+    let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
+    if bare.chars().any(|character| character.is_whitespace() || character.is_control()) {
+        return Read::Wrong("is neither a name nor an address".into());
+    }
+    Read::Good(bare.to_owned())
+}
+
+fn port(value: &str, _: &Parameter) -> Read<u16> {
+    match value.parse() {
+        Ok(port) if port > 0 => Read::Good(port),
+        _ => Read::Wrong("is not a TCP port".into()),
+    }
+}
+
+fn security(value: &str, _: &Parameter) -> Read<Security> {
+    match value {
+        "0" => Read::Good(Security::Password),
+        "1" => Read::Good(Security::Kerberos(1)),
+        "2" => Read::Good(Security::Kerberos(2)),
+        "3" => Read::Good(Security::Kerberos(3)),
+        "4" | "10" => Read::Good(Security::Tls),
+        _ => Read::Wrong("is not a security level".into()),
+    }
+}
+
+fn flag(value: &str, _: &Parameter) -> Read<bool> {
+    match value {
+        "1" => Read::Good(true),
+        "0" => Read::Good(false),
+        _ => Read::Wrong("is neither 1 nor 0".into()),
+    }
+}
+
+fn number(value: &str, row: &Parameter) -> Read<u32> {
+    let (Kind::Number { from, to } | Kind::Seconds { from, to }) = row.kind else {
+        return Read::Wrong("is not a number".into());
+    };
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Read::Wrong("is not a whole number".into());
+    }
+    let number = if digits.len() < value.len() { 0 } else { digits.parse::<u32>().unwrap_or(u32::MAX) };
+    let nearest = number.clamp(from, to);
+    if nearest == number && digits.len() == value.len() {
+        Read::Good(number)
+    } else {
+        Read::Adjusted(nearest, format!("is out of range; {nearest} is used"))
+    }
+}
+
+fn seconds(value: &str, row: &Parameter) -> Read<Duration> {
+    match number(value, row) {
+        Read::Good(seconds) => Read::Good(Duration::from_secs(seconds.into())),
+        Read::Adjusted(seconds, reason) => Read::Adjusted(Duration::from_secs(seconds.into()), reason),
+        Read::Wrong(reason) => Read::Wrong(reason),
+    }
+}
+
+fn tls_version(value: &str, _: &Parameter) -> Read<u32> {
+    match value.parse() {
+        Ok(version @ (2 | 4 | 8 | 16 | 32)) => Read::Good(version),
+        _ => Read::Wrong("is not a TLS version".into()),
+    }
+}
+
+/// The sum of versions; real files have a stray character behind it (`48@`).
+fn tls_versions(value: &str, _: &Parameter) -> Read<u32> {
+    let end = value.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    match value[..end].parse() {
+        Ok(sum) => Read::Good(sum),
+        Err(_) => Read::Wrong("is not a sum of TLS versions".into()),
+    }
+}
+
+fn key_type(value: &str, _: &Parameter) -> Read<KeyType> {
+    match value {
+        "1" => Read::Good(KeyType::Dsa),
+        "2" => Read::Good(KeyType::Rsa),
+        "3" => Read::Good(KeyType::Ecdsa),
+        _ => Read::Wrong("is not a key type".into()),
+    }
+}
+
+fn word(value: &str, row: &Parameter) -> Read<()> {
+    let Kind::Word(words) = row.kind else { return Read::Good(()) };
+    if words.iter().any(|word| word.eq_ignore_ascii_case(value)) {
+        Read::Good(())
+    } else {
+        Read::Wrong("is not a known word here".into())
+    }
+}
+
+/// At most [`MOST_FINDINGS`], errors kept first, and how many were left out.
+fn shortened(mut findings: Vec<Finding>, text: &Text) -> Vec<Finding> {
+    if findings.len() <= MOST_FINDINGS {
+        return findings;
+    }
+    let all = findings.len();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings.truncate(MOST_FINDINGS);
+    findings.sort_by_key(|finding| finding.line.unwrap_or(0));
+    let message = format!("{} further findings are not shown", all - MOST_FINDINGS);
+    findings.push(Finding::about_file(Severity::Notice, None, text.file(), message, ""));
+    findings
+}
