@@ -76,12 +76,15 @@ pub struct Request<'a> {
     /// `HTTP/1.1`
     pub protocol: Cow<'a, [u8]>,
     /// CGI variables, in the order of the gateway; a name may stand twice.
-    pub variables: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    pub variables: Pairs<'a>,
     /// Values of the gateway itself.
-    pub system: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    pub system: Pairs<'a>,
     /// The connection it came on.
     pub connection: &'a Connection,
 }
+
+/// Names and their values.
+pub type Pairs<'a> = Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>;
 
 /// Why a call's arguments are no web request.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,7 +137,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn pairs<'a>(list: Cow<'a, [u8]>, what: &str) -> Result<Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>, RequestError> {
+fn pairs<'a>(list: Cow<'a, [u8]>, what: &str) -> Result<Pairs<'a>, RequestError> {
     let values: Vec<Cow<'a, [u8]>> = match list {
         Cow::Borrowed(list) => Element::read_all(list)?.into_iter().map(|element| into_bytes(element.value)).collect(),
         Cow::Owned(list) => Element::read_all(&list)?
@@ -142,7 +145,7 @@ fn pairs<'a>(list: Cow<'a, [u8]>, what: &str) -> Result<Vec<(Cow<'a, [u8]>, Cow<
             .map(|element| Cow::Owned(into_bytes(element.value).into_owned()))
             .collect(),
     };
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return Err(missing(&format!("value of the last of the {what}")));
     }
     let mut pairs = Vec::with_capacity(values.len() / 2);

@@ -300,7 +300,7 @@ mod tests {
         for (change, expected) in cases {
             let mut config = good(&directory);
             change(&mut config);
-            let problems = server_config(&config).err().expect(expected);
+            let problems = server_config(&config).expect_err(expected);
             assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?} should hold {expected:?}");
         }
     }

@@ -1,10 +1,9 @@
 //! `echo`: tells as JSON what arrived.
 
-use crate::application::{Application, Exchange, Handling, Request};
+use crate::application::{Application, Exchange, Handling, Pairs, Request};
 use crate::password::hex;
 use aws_lc_rs::digest;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 
 /// Answers with everything of the request, and of its body the length and the SHA-256.
 pub struct Echo;
@@ -39,7 +38,7 @@ impl Application for Echo {
 }
 
 /// One member for each name; of a name that stands twice the last value.
-fn object(pairs: &[(Cow<'_, [u8]>, Cow<'_, [u8]>)]) -> Value {
+fn object(pairs: &Pairs<'_>) -> Value {
     let members: Map<String, Value> = pairs.iter().map(|(name, value)| (text(name), text(value).into())).collect();
     members.into()
 }
