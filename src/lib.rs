@@ -1,8 +1,10 @@
 //! Sclera: a memory-safe Web Gateway for InterSystems IRIS.
 
 pub mod connection;
+pub mod event_log;
 pub mod exchange;
 pub mod failure;
+pub mod ffi;
 pub mod identity;
 pub mod pool;
 pub mod profile;

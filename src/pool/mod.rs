@@ -5,6 +5,7 @@
 
 mod acquire;
 pub mod caretaker;
+pub mod session;
 pub mod wake;
 pub mod worker;
 
@@ -17,6 +18,7 @@ pub use acquire::Acquire;
 use parking_lot::Mutex;
 
 use crate::connection::Connection;
+use crate::event_log::{Level, Log};
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::profile::Server;
@@ -29,6 +31,7 @@ pub struct Pool {
     identity: Result<Arc<Identity>, Failure>,
     /// Most connections at once, idle ones included.
     maximum: usize,
+    log: Log,
     state: Mutex<State>,
 }
 
@@ -114,9 +117,9 @@ pub struct Counts {
 
 impl Pool {
     /// An empty pool. `limit` is the limit for all servers together, which holds where the server has none of its own.
-    pub fn new(server: Arc<Server>, identity: Result<Arc<Identity>, Failure>, limit: u32) -> Arc<Pool> {
+    pub fn new(server: Arc<Server>, identity: Result<Arc<Identity>, Failure>, limit: u32, log: Log) -> Arc<Pool> {
         let maximum = server.maximum_connections.unwrap_or(limit).max(1) as usize;
-        Arc::new(Pool { server, identity, maximum, state: Mutex::default() })
+        Arc::new(Pool { server, identity, maximum, log, state: Mutex::default() })
     }
 
     pub fn server(&self) -> &Arc<Server> {
@@ -149,9 +152,12 @@ impl Pool {
         self.state.lock().last_failure = Some(failure.clone());
     }
 
-    /// Forgets it: a connection has been made.
+    /// A connection has been made: forgets the last failure, and reports what verification found but let pass.
     pub fn note_success(&self) {
         self.state.lock().last_failure = None;
+        if let Some(warning) = self.identity.as_ref().ok().and_then(|identity| identity.new_standing_warning()) {
+            self.log.write(Level::Warning, &warning);
+        }
     }
 
     /// Why the last attempt to connect failed, if none has succeeded since.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Pool;
 use super::caretaker::Caretaker;
 use super::wake::ReadyList;
+use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
 use crate::profile::{Profile, Route};
@@ -23,14 +24,10 @@ pub struct Worker {
     software: String,
 }
 
-/// Something that an administrator should read, found while a worker started.
-pub type Notice = String;
-
 impl Worker {
     /// Loads the identities as the user this process runs as, and starts the caretaker. An identity that cannot be used
     /// does not stop the worker: requests for its server get the failure.
-    pub fn start(profile: Result<Arc<Profile>, Failure>, software: String) -> io::Result<(Worker, Vec<Notice>)> {
-        let mut notices = Vec::new();
+    pub fn start(profile: Result<Arc<Profile>, Failure>, software: String, log: Log) -> io::Result<Worker> {
         let mut pools = Vec::new();
         if let Ok(profile) = &profile {
             for server in &profile.servers {
@@ -39,15 +36,16 @@ impl Worker {
                     false => Err(Failure::new(Code::ServerDisabled, format!("server {} is disabled", server.name))),
                 };
                 match &identity {
-                    Ok(identity) => notices.extend(identity.notices.iter().cloned()),
-                    Err(failure) if server.enabled => notices.push(failure.to_string()),
+                    Ok(identity) => identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice)),
+                    Err(failure) if server.enabled => log.write(Level::Error, &failure.to_string()),
                     Err(_) => {}
                 }
-                pools.push(Pool::new(Arc::new(server.clone()), identity, profile.system.maximum_connections));
+                let limit = profile.system.maximum_connections;
+                pools.push(Pool::new(Arc::new(server.clone()), identity, limit, log.clone()));
             }
         }
         let caretaker = Caretaker::start(pools.clone())?;
-        Ok((Worker { profile, pools, caretaker, ready: ReadyList::new()?, software }, notices))
+        Ok(Worker { profile, pools, caretaker, ready: ReadyList::new()?, software })
     }
 
     /// The pool of the server that answers for a raw request path.

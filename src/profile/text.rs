@@ -100,7 +100,7 @@ impl Text {
     ///
     /// # Errors
     ///
-    /// The one finding about content that is not a text of lines: empty, UTF-16, with NUL bytes, or with too many lines.
+    /// The one finding about content that is not a text of lines: empty, UTF-16, with control bytes, or with too many lines.
     pub fn parse(file: Arc<Path>, bytes: Zeroizing<Vec<u8>>) -> Result<(Text, Vec<Finding>), Vec<Finding>> {
         let refuse = |message: String, remedy: &str| {
             Err(vec![Finding::about_file(Severity::Error, Some(Code::ConfigurationInvalid), &file, message, remedy)])
@@ -108,9 +108,10 @@ impl Text {
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return refuse("is in UTF-16".into(), "save it as UTF-8");
         }
-        if let Some(nul) = bytes.iter().position(|&byte| byte == 0) {
-            let line = 1 + bytes[..nul].iter().filter(|&&byte| byte == b'\n').count();
-            return refuse(format!("is not a text: line {line} holds a NUL byte"), "restore the file");
+        if let Some(control) = bytes.iter().position(|&byte| !may_stand_in_text(byte)) {
+            let line = 1 + bytes[..control].iter().filter(|&&byte| byte == b'\n').count();
+            let message = format!("is not a text: line {line} holds the control byte {:#04x}", bytes[control]);
+            return refuse(message, "restore the file");
         }
         if bytes.iter().filter(|&&byte| byte == b'\n').count() >= MOST_LINES {
             return refuse(format!("has more than {MOST_LINES} lines"), "is this the right file?");
@@ -284,6 +285,11 @@ impl Cutter {
     }
 }
 
+/// Tabs and line ends may, and the end mark (Ctrl-Z) that old editors leave; of no other control byte would a text have any.
+fn may_stand_in_text(byte: u8) -> bool {
+    byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1a)
+}
+
 /// Section names are compared without regard to case, but for the path in `APP_PATH:/path`.
 fn fold_section(name: &str) -> String {
     const APPLICATION: &str = "APP_PATH:";
@@ -384,7 +390,8 @@ mod tests {
         for (content, expected) in [
             (&b""[..], "is empty"),
             (b" \n\n", "is empty"),
-            (b"[A]\nk=\0", "line 2 holds a NUL byte"),
+            (b"[A]\nk=\0", "line 2 holds the control byte 0x00"),
+            (b"[A]\n\x7fELF\x02\x01", "line 2 holds the control byte 0x02"),
             (b"\xff\xfe[\0", "is in UTF-16"),
             (many.as_bytes(), "has more than"),
         ] {

@@ -1,0 +1,256 @@
+//! The gateway: CSP.ini, read before the fork.
+
+use std::ffi::{CString, c_char, c_void};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{export, failed, invalid, sclera_result, shared, sized, slice, take, text};
+use crate::event_log::{Level, Log};
+use crate::failure::{Code, Failure};
+use crate::identity::check_as_user;
+use crate::identity::{Checked, Identity, credential};
+use crate::profile::{Finding, Profile, Security, Severity};
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum sclera_level {
+    SCLERA_LEVEL_ERROR = 0,
+    SCLERA_LEVEL_WARNING = 1,
+    SCLERA_LEVEL_NOTICE = 2,
+    SCLERA_LEVEL_INFO = 3,
+    SCLERA_LEVEL_DEBUG = 4,
+}
+
+/// Receives one log line, not NUL-terminated and without a line break. May be called on any thread from
+/// sclera_gateway_open to sclera_worker_stop. It must not call Sclera. No line holds a secret.
+pub type sclera_log_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, level: sclera_level, text: *const c_char, length: usize)>;
+
+/// How a gateway is opened.
+#[repr(C)]
+pub struct sclera_options {
+    /// sizeof(sclera_options).
+    pub size: usize,
+    /// The SCLERA_ABI that the host was compiled with.
+    pub abi: u32,
+    /// CSP.ini, or the directory that holds it. UTF-8.
+    pub config_path: *const c_char,
+    /// The web server and its version, such as "nginx/1.22.1": what applications see as SERVER_SOFTWARE. May be NULL.
+    pub host_software: *const c_char,
+    /// Where log lines go. May be NULL.
+    pub log: sclera_log_fn,
+    /// Handed to `log`. Must be usable from any thread, as long as the gateway and its workers live.
+    pub log_userdata: *mut c_void,
+}
+
+/// The user whose access to files is checked.
+#[repr(C)]
+pub struct sclera_user {
+    /// sizeof(sclera_user).
+    pub size: usize,
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups. May be NULL if `group_count` is 0.
+    pub groups: *const u32,
+    pub group_count: usize,
+}
+
+/// The configuration of a web server's gateway. Opened before the fork: it has no thread and no socket. Any thread may
+/// use it.
+pub struct sclera_gateway {
+    pub(super) profile: Result<Arc<Profile>, Failure>,
+    pub(super) software: String,
+    pub(super) log: Log,
+    problem: Option<CString>,
+}
+
+export! {
+    /// Checks a configuration without using it, for a web server's `-t`: CSP.ini, and the TLS files of enabled servers as
+    /// `user` can read them (NULL: as this process can; another user takes root). Touches no network and changes no file.
+    /// Every finding goes to the log function. SCLERA_OK also with warnings; SCLERA_CONFIGURATION if there are errors.
+    fn sclera_check(options: *const sclera_options, user: *const sclera_user) -> sclera_result {
+        // SAFETY: the contract.
+        let opened = unsafe { read_options(options) };
+        let (path, _, log) = match opened {
+            Ok(opened) => opened,
+            Err(result) => return result,
+        };
+        let user = match user.is_null() {
+            true => None,
+            // SAFETY: the contract.
+            false => match unsafe { sized(user, "user") } {
+                // SAFETY: the contract.
+                Ok(user) => Some((user.uid, user.gid, unsafe { slice(user.groups, user.group_count) })),
+                Err(result) => return result,
+            },
+        };
+        check(&path, user, &log)
+    }
+}
+
+export! {
+    /// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent or wrong does not fail: the findings
+    /// go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
+    /// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI.
+    fn sclera_gateway_open(options: *const sclera_options, out: *mut *mut sclera_gateway) -> sclera_result {
+        // SAFETY: the contract.
+        match unsafe { read_options(options) } {
+            // SAFETY: the contract.
+            Ok((path, software, log)) => unsafe { super::give(out, open(&path, software, log)) },
+            Err(result) => result,
+        }
+    }
+}
+
+export! {
+    /// What is wrong with CSP.ini; NULL if nothing is. Valid as long as the gateway. A web server that reloads keeps its
+    /// old gateway if the new one has a problem.
+    fn sclera_gateway_problem(gateway: *const sclera_gateway) -> *const c_char {
+        // SAFETY: the contract.
+        let problem = unsafe { shared(gateway) }.and_then(|gateway| gateway.problem.as_ref());
+        problem.map_or(std::ptr::null(), |problem| problem.as_ptr())
+    }
+}
+
+export! {
+    /// Frees a gateway. Workers started from it keep what they need. NULL is fine.
+    fn sclera_gateway_free(gateway: *mut sclera_gateway) -> () {
+        // SAFETY: the contract.
+        drop(unsafe { take(gateway) });
+    }
+}
+
+fn open(path: &Path, software: String, log: Log) -> sclera_gateway {
+    match load(path, &log) {
+        Ok(profile) => sclera_gateway { profile: Ok(Arc::new(profile)), software, log, problem: None },
+        Err(failure) => {
+            let problem = Some(super::c_string(&failure.to_string()));
+            sclera_gateway { profile: Err(failure), software, log, problem }
+        }
+    }
+}
+
+/// Reads CSP.ini and logs every finding. The failure is the one that requests get.
+fn load(path: &Path, log: &Log) -> Result<Profile, Failure> {
+    match Profile::load(path) {
+        Ok(loaded) => {
+            loaded.notices.iter().for_each(|finding| report(finding, log));
+            for server in loaded.profile.servers.iter().filter(|server| server.enabled) {
+                if let Some(warning) = credential(server).warning() {
+                    log.write(Level::Warning, &format!("server {}: {warning}", server.name));
+                }
+            }
+            Ok(loaded.profile)
+        }
+        Err(findings) => {
+            findings.iter().for_each(|finding| report(finding, log));
+            let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+            let code = first.and_then(|finding| finding.code).unwrap_or(Code::ConfigurationInvalid);
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+            let first = first.map(ToString::to_string).unwrap_or_default();
+            Err(Failure::new(code, format!("{} has {errors} error(s), the first: {first}", path.display())))
+        }
+    }
+}
+
+fn report(finding: &Finding, log: &Log) {
+    let level = match finding.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Notice => Level::Notice,
+    };
+    log.write(level, &finding.to_string());
+}
+
+fn check(path: &Path, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {
+    let profile = match load(path, log) {
+        Ok(profile) => profile,
+        Err(failure) => return failed(sclera_result::SCLERA_CONFIGURATION, &failure.to_string()),
+    };
+    let checked = match user {
+        None => Ok(check_identities(&profile)),
+        Some((uid, gid, groups)) => check_as_user(uid, gid, groups, || check_identities(&profile)),
+    };
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            return failed(sclera_result::SCLERA_SYSTEM, &format!("cannot check as the workers' user: {error}"));
+        }
+    };
+    checked.errors.iter().for_each(|failure| log.write(Level::Error, &failure.to_string()));
+    checked.warnings.iter().for_each(|failure| log.write(Level::Warning, &failure.to_string()));
+    checked.notices.iter().for_each(|notice| log.write(Level::Notice, notice));
+    match checked.errors.first() {
+        None => sclera_result::SCLERA_OK,
+        Some(first) => failed(sclera_result::SCLERA_CONFIGURATION, &first.to_string()),
+    }
+}
+
+fn check_identities(profile: &Profile) -> Checked {
+    let mut all = Checked::default();
+    let uses_tls = profile.servers.iter().filter(|server| server.enabled && server.security.value == Security::Tls);
+    for checked in uses_tls.map(Identity::check) {
+        all.errors.extend(checked.errors);
+        all.warnings.extend(checked.warnings);
+        all.notices.extend(checked.notices);
+    }
+    all
+}
+
+/// # Safety
+///
+/// The contract holds for `options`.
+unsafe fn read_options(options: *const sclera_options) -> Result<(PathBuf, String, Log), sclera_result> {
+    // SAFETY: the contract.
+    let options = unsafe { sized(options, "options") }?;
+    if options.abi != super::SCLERA_ABI {
+        let text = format!(
+            "the host speaks ABI {}, this library {}; build both from one release",
+            options.abi,
+            super::SCLERA_ABI
+        );
+        return Err(invalid(&text));
+    }
+    // SAFETY: the contract.
+    let Some(path) = (unsafe { text(options.config_path) }) else {
+        return Err(invalid("options.config_path is NULL or not UTF-8"));
+    };
+    let mut path = PathBuf::from(path);
+    if path.is_dir() {
+        path.push("CSP.ini");
+    }
+    // SAFETY: the contract.
+    let software = unsafe { text(options.host_software) }.unwrap_or_default().to_owned();
+    Ok((path, software, log_of(options.log, options.log_userdata)))
+}
+
+/// The host's data for its log function.
+struct Userdata(*mut c_void);
+
+// SAFETY: the contract demands that it can be used from any thread.
+unsafe impl Send for Userdata {}
+// SAFETY: as above.
+unsafe impl Sync for Userdata {}
+
+impl Userdata {
+    fn pointer(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+fn log_of(function: sclera_log_fn, userdata: *mut c_void) -> Log {
+    let Some(function) = function else { return Log::silent() };
+    let userdata = Userdata(userdata);
+    Log::new(move |level, text| {
+        let level = match level {
+            Level::Error => sclera_level::SCLERA_LEVEL_ERROR,
+            Level::Warning => sclera_level::SCLERA_LEVEL_WARNING,
+            Level::Notice => sclera_level::SCLERA_LEVEL_NOTICE,
+            Level::Info => sclera_level::SCLERA_LEVEL_INFO,
+            Level::Debug => sclera_level::SCLERA_LEVEL_DEBUG,
+        };
+        // SAFETY: the function and its data are the host's, which the contract makes callable here.
+        unsafe { function(userdata.pointer(), level, text.as_ptr().cast(), text.len()) }
+    })
+}

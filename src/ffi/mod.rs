@@ -1,0 +1,333 @@
+//! The C ABI. The contract stands once, at the head of `include/sclera.h` (`src/ffi/contract.h` holds its text); every
+//! function here is an instance of it.
+//!
+//! All exports go through [`export`], which writes the C function and its guard in one form: a panic never crosses the
+//! boundary, it becomes the return type's failure value and a last error.
+
+#![allow(non_camel_case_types)]
+
+pub mod answer;
+pub mod connection;
+pub mod exchange;
+pub mod gateway;
+pub mod worker;
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The ABI number of this library; a host compares it with the `SCLERA_ABI` that it was compiled with.
+pub const SCLERA_ABI: u32 = 1;
+
+/// Results of functions. 0 is success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum sclera_result {
+    SCLERA_OK = 0,
+    /// A pointer is NULL that must not be, a string is not UTF-8, or a struct's `size` is smaller than this release's.
+    SCLERA_INVALID_ARGUMENT = 1,
+    /// CSP.ini or a file that it names is wrong; each finding went to the log function.
+    SCLERA_CONFIGURATION = 2,
+    /// A connection or a call failed; sclera_last_error says how.
+    SCLERA_FAILED = 3,
+    /// The operating system refused something; sclera_last_error says what.
+    SCLERA_SYSTEM = 4,
+    /// The function has no meaning in this state.
+    SCLERA_WRONG_STATE = 5,
+    /// A fault in Sclera was caught. Free the object.
+    SCLERA_PANIC = 6,
+}
+
+/// Borrowed bytes, not NUL-terminated. `data` may be NULL if `length` is 0.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct sclera_slice {
+    pub data: *const u8,
+    pub length: usize,
+}
+
+/// A name and its value.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct sclera_pair {
+    pub name: sclera_slice,
+    pub value: sclera_slice,
+}
+
+/// Defines an exported function together with its guard.
+macro_rules! export {
+    ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $return:ty $body:block) => {
+        $(#[$attribute])*
+        ///
+        /// # Safety
+        ///
+        /// The contract at the head of `include/sclera.h` holds for every pointer.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($argument: $type),*) -> $return {
+            $crate::ffi::guard(|| $body)
+        }
+    };
+}
+pub(crate) use export;
+
+export! {
+    /// The ABI number of the library that was loaded. Compare it with SCLERA_ABI before anything else.
+    fn sclera_abi() -> u32 {
+        SCLERA_ABI
+    }
+}
+
+export! {
+    /// The library's version, such as "0.1.0". Static.
+    fn sclera_version() -> *const c_char {
+        const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+            Ok(version) => version,
+            Err(_) => c"",
+        };
+        VERSION.as_ptr()
+    }
+}
+
+export! {
+    /// What the last function on this thread that failed has to say. Never NULL; empty if none has failed. Valid until
+    /// the next call of any Sclera function on this thread.
+    fn sclera_last_error() -> *const c_char {
+        LAST_ERROR.with_borrow(|error| error.as_ptr())
+    }
+}
+
+thread_local! {
+    static LAST_ERROR: RefCell<CString> = RefCell::default();
+}
+
+/// Remembers `text` for [`sclera_last_error`] and gives `result` back.
+fn failed(result: sclera_result, text: &str) -> sclera_result {
+    LAST_ERROR.with_borrow_mut(|error| *error = c_string(text));
+    result
+}
+
+fn invalid(what: &str) -> sclera_result {
+    failed(sclera_result::SCLERA_INVALID_ARGUMENT, what)
+}
+
+/// Text as C wants it; a NUL inside, which none of our texts has, becomes a space.
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
+}
+
+/// Runs a function body; a panic becomes the failure value of the return type.
+fn guard<T: AfterPanic>(body: impl FnOnce() -> T) -> T {
+    // Unwind safety: after a panic the contract allows nothing but freeing the object.
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        failed(sclera_result::SCLERA_PANIC, "a fault in Sclera was caught; please report it");
+        T::after_panic()
+    })
+}
+
+/// What a return type becomes after a panic.
+trait AfterPanic {
+    fn after_panic() -> Self;
+}
+
+macro_rules! after_panic {
+    ($($type:ty => $value:expr),* $(,)?) => {
+        $(impl AfterPanic for $type {
+            fn after_panic() -> Self {
+                $value
+            }
+        })*
+    };
+}
+
+after_panic! {
+    () => (),
+    bool => false,
+    u32 => 0,
+    i32 => -1,
+    usize => 0,
+    *const c_char => c"".as_ptr(),
+    sclera_slice => sclera_slice::EMPTY,
+    sclera_result => sclera_result::SCLERA_PANIC,
+    exchange::sclera_step => exchange::sclera_step::SCLERA_STEP_ABORT,
+}
+
+impl sclera_slice {
+    const EMPTY: sclera_slice = sclera_slice { data: std::ptr::null(), length: 0 };
+
+    fn of(bytes: &[u8]) -> sclera_slice {
+        sclera_slice { data: bytes.as_ptr(), length: bytes.len() }
+    }
+
+    /// The bytes behind it.
+    ///
+    /// # Safety
+    ///
+    /// `data` is NULL, or `length` bytes from it stay readable and unchanged during the call.
+    unsafe fn bytes<'a>(self) -> &'a [u8] {
+        // SAFETY: as above; a NULL is not dereferenced.
+        unsafe { slice(self.data, self.length) }
+    }
+}
+
+/// A C array as a slice; NULL is empty.
+///
+/// # Safety
+///
+/// `data` is NULL, or `length` elements from it stay readable and unchanged during the call.
+unsafe fn slice<'a, T>(data: *const T, length: usize) -> &'a [T] {
+    match data.is_null() || length == 0 {
+        true => &[],
+        // SAFETY: not NULL, and the caller vouches for the rest.
+        false => unsafe { std::slice::from_raw_parts(data, length) },
+    }
+}
+
+/// A C string as text; `None` if it is NULL or not UTF-8.
+///
+/// # Safety
+///
+/// `text` is NULL or NUL-terminated, and stays readable and unchanged during the call.
+unsafe fn text<'a>(text: *const c_char) -> Option<&'a str> {
+    match text.is_null() {
+        true => None,
+        // SAFETY: not NULL, and the caller vouches for the rest.
+        false => unsafe { CStr::from_ptr(text) }.to_str().ok(),
+    }
+}
+
+/// An object or a struct of the caller; `None` for NULL.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to a live `T` that nobody changes during the call.
+unsafe fn shared<'a, T>(pointer: *const T) -> Option<&'a T> {
+    // SAFETY: the caller vouches for it.
+    unsafe { pointer.as_ref() }
+}
+
+/// An object that is changed; `None` for NULL.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to a live `T` that nobody else uses during the call.
+unsafe fn exclusive<'a, T>(pointer: *mut T) -> Option<&'a mut T> {
+    // SAFETY: the caller vouches for it.
+    unsafe { pointer.as_mut() }
+}
+
+/// Gives an object to the caller.
+///
+/// # Safety
+///
+/// `out` is NULL or may be written to.
+unsafe fn give<T>(out: *mut *mut T, object: T) -> sclera_result {
+    match out.is_null() {
+        true => invalid("the place for the new object is NULL"),
+        false => {
+            // SAFETY: not NULL, and the caller vouches for the rest.
+            unsafe { *out = Box::into_raw(Box::new(object)) };
+            sclera_result::SCLERA_OK
+        }
+    }
+}
+
+/// Takes an object back from the caller; `None` for NULL.
+///
+/// # Safety
+///
+/// `object` is NULL, or came from [`give`] and is used by nobody any more.
+unsafe fn take<T>(object: *mut T) -> Option<Box<T>> {
+    match object.is_null() {
+        true => None,
+        // SAFETY: it came from Box::into_raw, once.
+        false => Some(unsafe { Box::from_raw(object) }),
+    }
+}
+
+/// A struct that begins with its size, so that it may grow in later releases.
+///
+/// # Safety
+///
+/// The first field is `size: usize`.
+unsafe trait Sized1 {
+    fn size(&self) -> usize;
+}
+
+/// A sized struct of the caller, if it is as large as this release's.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to a struct whose `size` field tells how many of its bytes are valid.
+unsafe fn sized<'a, T: Sized1>(pointer: *const T, name: &str) -> Result<&'a T, sclera_result> {
+    if pointer.is_null() {
+        return Err(invalid(&format!("{name} is NULL")));
+    }
+    // SAFETY: not NULL; the size is the first field of every such struct, and always there.
+    let size = unsafe { *pointer.cast::<usize>() };
+    if size < size_of::<T>() {
+        return Err(invalid(&format!("{name}.size is {size}, this release needs {}", size_of::<T>())));
+    }
+    // SAFETY: all of it is there.
+    Ok(unsafe { &*pointer })
+}
+
+/// Fills a sized struct of the caller; its `size` is kept.
+///
+/// # Safety
+///
+/// As [`sized`], and it may be written to.
+unsafe fn fill<T: Sized1>(pointer: *mut T, name: &str, value: T) -> sclera_result {
+    // SAFETY: the caller vouches for it.
+    match unsafe { sized(pointer, name) } {
+        Err(result) => result,
+        Ok(current) => {
+            let size = current.size();
+            // SAFETY: all of it is there; the size is the first field.
+            unsafe {
+                pointer.write(value);
+                *pointer.cast::<usize>() = size;
+            }
+            sclera_result::SCLERA_OK
+        }
+    }
+}
+
+/// Fills a struct of the caller that does not grow.
+///
+/// # Safety
+///
+/// `out` is NULL or may be written to.
+unsafe fn fill_plain<T>(out: *mut T, value: T) -> sclera_result {
+    match out.is_null() {
+        true => invalid("the place for the value is NULL"),
+        false => {
+            // SAFETY: not NULL, and the caller vouches for the rest.
+            unsafe { out.write(value) };
+            sclera_result::SCLERA_OK
+        }
+    }
+}
+
+/// Marks structs whose first field is `size`.
+macro_rules! sized_structs {
+    ($($type:ty),* $(,)?) => {
+        $(
+            const _: () = assert!(std::mem::offset_of!($type, size) == 0);
+            // SAFETY: `size` is the first field, which the line above checks.
+            unsafe impl Sized1 for $type {
+                fn size(&self) -> usize {
+                    self.size
+                }
+            }
+        )*
+    };
+}
+
+sized_structs! {
+    gateway::sclera_options,
+    gateway::sclera_user,
+    exchange::sclera_request,
+    exchange::sclera_wants,
+    exchange::sclera_response,
+    exchange::sclera_failure,
+}
