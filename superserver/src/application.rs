@@ -230,13 +230,8 @@ impl<'c> Exchange<'c> {
         while self.pending.len() + bytes.len() > PIECE {
             self.redirected = true;
             let (piece, rest) = bytes.split_at(PIECE - self.pending.len());
-            if self.pending.is_empty() {
-                self.link.redirect(piece).await?;
-            } else {
-                self.pending.extend_from_slice(piece);
-                self.link.redirect(&self.pending).await?;
-                self.pending.clear();
-            }
+            self.link.redirect(&self.pending, piece).await?;
+            self.pending.clear();
             bytes = rest;
         }
         self.pending.extend_from_slice(bytes);
@@ -247,7 +242,7 @@ impl<'c> Exchange<'c> {
     pub async fn flush(&mut self) -> Result<(), Stop> {
         if !self.pending.is_empty() {
             self.redirected = true;
-            self.link.redirect(&self.pending).await?;
+            self.link.redirect(&self.pending, &[]).await?;
             self.pending.clear();
         }
         Ok(self.link.flush().await?)

@@ -59,7 +59,7 @@ async fn write(arguments: &[Element<'_>], link: &mut Link) -> Result<(), AskErro
             other => Cow::Owned(other.to_text().into_bytes()),
         };
         for piece in data.chunks(PIECE) {
-            link.redirect(piece).await?;
+            link.redirect(piece, &[]).await?;
         }
     }
     Ok(())

@@ -60,6 +60,9 @@ pub struct Offer {
     pub common_names: Option<Vec<String>>,
 }
 
+/// The refusal that counts towards the invalid login limit of an account.
+const INVALID_PASSWORD: u16 = 952;
+
 impl Instance {
     /// An instance that nobody has connected to yet.
     pub fn new(store: Store, routes: Routes, class_test: bool, log: Log) -> Instance {
@@ -92,7 +95,7 @@ impl Instance {
                 self.complain(self.store.note_login(&granted.username, today()));
             }
             Err(refused) => {
-                if refused.mechanism == Some(Mechanism::Password) {
+                if refused.reason.number == INVALID_PASSWORD {
                     self.complain(self.store.note_failure(&refused.username));
                 }
                 let Refused { username, mechanism, reason } = refused;

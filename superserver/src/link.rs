@@ -4,9 +4,9 @@
 //! window is what bounds memory and lets a slow browser slow the application down.
 
 use sclera::wire::WireError;
-use sclera::wire::element::Value;
+use sclera::wire::element::{Value, write_bytes, write_bytes_head};
 use sclera::wire::frame::{Assembler, Code, Message, write_message};
-use sclera::wire::message::{Invoke, InvokeAnswer, reason};
+use sclera::wire::message::{Invoke, InvokeAnswer, OUTPUT_METHOD, OUTPUT_TARGET, reason};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
@@ -121,16 +121,25 @@ impl Link {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Redirects at most [`PIECE`] bytes of output to the client, waiting for answers to earlier ones if there are too
-    /// many. Queues; [`Link::flush`] makes sure that it has gone.
-    pub async fn redirect(&mut self, data: &[u8]) -> Result<(), AskError> {
+    /// Redirects `data` and what follows it, together at most [`PIECE`] bytes, as one output message to the client, waiting
+    /// for answers to earlier ones if there are too many. Queues; [`Link::flush`] makes sure that it has gone. Two slices,
+    /// so that large output is not copied once more only to stand in one place.
+    pub async fn redirect(&mut self, data: &[u8], following: &[u8]) -> Result<(), AskError> {
         while self.unanswered.len() >= WINDOW {
             self.flush().await?;
             self.wait_for_answer().await?;
         }
         let sequence = self.take_sequence();
         self.unanswered.push_back(sequence);
-        self.queue(sequence, Code::INVOKE, |out| Invoke::write_output(data, out));
+        self.queue(sequence, Code::INVOKE, |out| {
+            Value::Integer(0).write(out);
+            write_bytes(OUTPUT_TARGET, out);
+            write_bytes(OUTPUT_METHOD, out);
+            Value::Integer(1).write(out);
+            write_bytes_head(data.len() + following.len(), out);
+            out.extend_from_slice(data);
+            out.extend_from_slice(following);
+        });
         if self.output.len() >= WRITE_AT {
             self.flush().await?;
         }

@@ -136,13 +136,13 @@ pub const ALICE: Who<'_> = Who { application: "driver", user: "alice", password:
 
 impl Client {
     pub fn plain(address: SocketAddr) -> Client {
-        Client::over(Box::new(TcpStream::connect(address).unwrap()))
+        Client::over(Box::new(connect(address)))
     }
 
     pub fn tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Client {
         let name = ServerName::from(address.ip());
         let connection = ClientConnection::new(config.clone(), name).unwrap();
-        Client::over(Box::new(StreamOwned::new(connection, TcpStream::connect(address).unwrap())))
+        Client::over(Box::new(StreamOwned::new(connection, connect(address))))
     }
 
     pub fn over(stream: Box<dyn Transport>) -> Client {
@@ -312,6 +312,12 @@ impl Client {
             }
         }
     }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
 }
 
 fn bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
