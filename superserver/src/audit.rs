@@ -105,7 +105,8 @@ pub fn login_failure(
     if let Some(mechanism) = mechanism {
         statuses.push(format!("ERROR #798: {mechanism} login failed"));
     }
-    statuses.push(reason.to_string());
+    // Names that peers offer stand in the text; they must not write lines of their own.
+    statuses.push(reason.to_string().replace(char::is_control, "\u{fffd}"));
     let device = format!("|TCP|{}|{}", peer.port, peer.process);
     let mut event_data = String::from("Error message: ");
     for line in statuses.iter().chain([&format!("$I: {device}"), &format!("$P: {device}")]) {

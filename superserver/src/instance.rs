@@ -76,9 +76,9 @@ impl Instance {
         self.last_process.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// Writes a line to the log.
+    /// Writes a line to the log. Names that peers offer stand in some of them, so control characters are made visible.
     pub fn log(&self, line: &str) {
-        (self.log)(line);
+        (self.log)(&line.replace(char::is_control, "\u{fffd}"));
     }
 
     /// Judges a login; notes it with the account, and a refusal in the audit. Waits for database and password hash: not

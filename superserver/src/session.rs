@@ -28,6 +28,9 @@ const GATEWAY_MESSAGE_LIMIT: usize = 1024 * 1024;
 /// Most bytes of a message on any other connection: several of the longest strings that an instance can hold.
 const BINDINGS_MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
 
+/// Most characters of a user name. Of a longer one that is offered one character more is kept: then it is nobody's.
+const LONGEST_USER_NAME: usize = 160;
+
 /// The status of a failed call. Which ones an instance uses is not known; 5002 is its general error.
 const CALL_FAILED: u16 = 5002;
 
@@ -110,7 +113,7 @@ async fn log_in(instance: &Arc<Instance>, arrival: Arrival) -> Option<Session<'_
             ServiceName::Bindings => server.enable_clients,
         },
         address: address.ip(),
-        user: Zeroizing::new(String::from_utf16_lossy(&connect.username)),
+        user: Zeroizing::new(String::from_utf16_lossy(&connect.username).chars().take(LONGEST_USER_NAME + 1).collect()),
         password: Zeroizing::new(String::from_utf16_lossy(&connect.password)),
         common_names: tls.as_ref().and_then(|tls| tls.client.as_ref()).map(|client| client.common_names.clone()),
     };

@@ -111,7 +111,7 @@ fn at_most_eight_output_messages_wait_for_their_answers() {
     send_request(&mut client, head("/csp/demo/big?bytes=10000000"));
     let first: Vec<u32> = (0..8).map(|_| client.receive().unwrap().sequence).collect();
     assert_eq!(first, [2, 4, 6, 8, 10, 12, 14, 16]);
-    // The ninth comes only after an answer; were it there already, it would not carry this exception's effect.
+    // Had a ninth been sent, it would arrive before the answer to the call that this exception ends.
     client.send(2, Code::EXCEPTION, |out| Value::text("the browser has left").write(out)).unwrap();
     let answer = client.receive().unwrap();
     assert_eq!(answer.code, Code::native_status(5002));

@@ -166,6 +166,22 @@ fn what_does_not_begin_like_a_client_is_refused_and_audited() {
 }
 
 #[test]
+fn a_name_that_is_too_long_or_would_write_lines_of_its_own_is_nobody_in_log_and_audit() {
+    use std::sync::{Arc, Mutex};
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let actions = "CreateServer:Port=0,BindAddress=127.0.0.1,EnableCSP=1";
+    let options = Options::actions(actions).log(move |line| log.lock().unwrap().push(line.to_owned()));
+    let server = Superserver::start(options).unwrap();
+    let name = format!("x\nforged line {}", "y".repeat(20_000));
+    assert_eq!(Client::plain(server.address()).log_in(Who { user: &name, ..GATEWAY }), Err(denied()));
+    let lines = lines.lock().unwrap();
+    assert!(lines.len() == 1 && lines[0].len() < 400 && !lines[0].contains('\n'), "{lines:?}");
+    let event_data = &server.store().login_failures().unwrap()[0].event_data;
+    assert!(event_data.len() < 500 && event_data.lines().count() == 4, "{event_data}");
+}
+
+#[test]
 fn a_probe_that_connects_and_leaves_is_no_login_failure() {
     let server = plain();
     drop(TcpStream::connect(server.address()).unwrap());
