@@ -834,6 +834,21 @@ static int csp_pass(request_rec *r, apr_bucket_brigade *answer)
     return rv == APR_SUCCESS && !r->connection->aborted;
 }
 
+/* What arrived goes out; then the browser sees that the rest is missing, as mod_proxy does with a partial answer. */
+static int csp_cut(request_rec *r, apr_bucket_brigade *answer)
+{
+    apr_bucket_alloc_t *alloc = r->connection->bucket_alloc;
+
+    r->connection->keepalive = AP_CONN_CLOSE;
+    APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_flush_create(alloc));
+    if (csp_pass(r, answer)) {
+        APR_BRIGADE_INSERT_TAIL(answer, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL, r->pool, alloc));
+        APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_eos_create(alloc));
+        csp_pass(r, answer);
+    }
+    return OK;
+}
+
 /* Drives the exchange to its end. OK also when the browser went away or the answer had to be cut off. */
 static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
 {
@@ -855,7 +870,10 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
                 unflushed = 0;
                 gathered = 0;
             }
-            sclera_exchange_wait(exchange); /* whatever it found, the next drive tells */
+            if (sclera_exchange_wait(exchange) != SCLERA_OK) {
+                ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s", sclera_last_error());
+                return head_known ? csp_cut(r, answer) : HTTP_INTERNAL_SERVER_ERROR;
+            }
             break;
 
         case SCLERA_STEP_NEED_BODY:
@@ -913,18 +931,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
 
         case SCLERA_STEP_ABORT:
         default:
-            if (!head_known) {
-                return HTTP_INTERNAL_SERVER_ERROR;
-            }
-            /* What arrived goes out; then the browser sees that the rest is missing, as with a broken proxy answer. */
-            r->connection->keepalive = AP_CONN_CLOSE;
-            APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_flush_create(alloc));
-            if (csp_pass(r, answer)) {
-                APR_BRIGADE_INSERT_TAIL(answer, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL, r->pool, alloc));
-                APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_eos_create(alloc));
-                csp_pass(r, answer);
-            }
-            return OK;
+            return head_known ? csp_cut(r, answer) : HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 }
