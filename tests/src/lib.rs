@@ -1,8 +1,11 @@
 //! What the tests of the whole product share: certificates, a C host, hostile peers, web servers.
 
+pub mod apache;
+pub mod backend;
 pub mod certificates;
 pub mod host;
 pub mod peer;
+pub mod web;
 
 use std::path::{Path, PathBuf};
 
