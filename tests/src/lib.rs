@@ -1,1 +1,17 @@
+//! What the tests of the whole product share: certificates, a C host, hostile peers, web servers.
 
+pub mod certificates;
+pub mod host;
+pub mod peer;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root")
+}
+
+/// Where the library is that the tests load: beside the build directory of the profile that is tested.
+pub fn library_directory() -> PathBuf {
+    std::env::var_os("SCLERA_LIB_DIR").map_or_else(|| root().join("target/debug"), PathBuf::from)
+}
