@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -113,7 +114,10 @@ impl Site {
     }
 
     pub fn start(self) -> Apache {
-        let process = self.command().arg("-DFOREGROUND").stderr(Stdio::null()).spawn().expect("apache2 starts");
+        let mut command = self.command();
+        // A group of its own: the prefork MPM ends its children by signalling the whole group.
+        command.arg("-DFOREGROUND").stderr(Stdio::null()).process_group(0);
+        let process = command.spawn().expect("apache2 starts");
         let mut apache = Apache { site: self, process };
         apache.wait_until("listens", |apache| TcpStream::connect(("127.0.0.1", apache.port())).is_ok());
         apache
