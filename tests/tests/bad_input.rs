@@ -122,7 +122,9 @@ impl Tls {
             format!("SSLCC_Certificate_File={certificate}\nSSLCC_Certificate_Key_File={key}\n")
         });
         let (port, ca) = (self.server.port(), ca.display());
-        format!("TCP_Port={port}\nConnection_Security_Level=10\nSSLCC_Verify_Peer=1\nSSLCC_CA_Certificate_File={ca}\n{own}")
+        format!(
+            "TCP_Port={port}\nConnection_Security_Level=10\nSSLCC_Verify_Peer=1\nSSLCC_CA_Certificate_File={ca}\n{own}"
+        )
     }
 
     fn good_lines(&self) -> String {
@@ -299,9 +301,15 @@ fn an_answer_that_breaks_after_its_head_is_cut() {
         let Some(call) = server.await_call() else { return };
         let mut answer = Vec::new();
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this much";
-        sclera::wire::frame::write_message(&mut answer, call.sequence, 0, sclera::wire::frame::Code::native_status(0), |out| {
-            sclera::wire::element::write_bytes(&[head.as_slice(), &[b'x'; 100]].concat(), out);
-        });
+        sclera::wire::frame::write_message(
+            &mut answer,
+            call.sequence,
+            0,
+            sclera::wire::frame::Code::native_status(0),
+            |out| {
+                sclera::wire::element::write_bytes(&[head.as_slice(), &[b'x'; 100]].concat(), out);
+            },
+        );
         server.send(&answer[..14 + 2 + head.len()]);
         server.close();
     });
@@ -354,7 +362,9 @@ fn malformed_response_heads_are_refused() {
     ] {
         assert_failure(&scene.get(&format!("TCP_Port={}", answering(head))), code, 502);
     }
-    for body in [&b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcd"] {
+    for body in
+        [&b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcd"]
+    {
         let run = scene.get(&format!("TCP_Port={}", answering(body)));
         assert!(!run.success, "{run:?}");
         assert_eq!(run.codes(), ["SCLERA-604"], "{run:?}");
@@ -416,9 +426,18 @@ fn disabled_servers_and_paths_and_unknown_servers_answer_503() {
     let scene = Scene::new();
     let config = scene.path().join("CSP.ini");
     for (text, code) in [
-        ("[SYSTEM_INDEX]\nLOCAL=Disabled\n[LOCAL]\nIp_Address=127.0.0.1\n[APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n", "SCLERA-103"),
-        ("[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=127.0.0.1\n[APP_PATH_INDEX]\n/=Disabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n", "SCLERA-104"),
-        ("[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=127.0.0.1\n[APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=GONE\n", "SCLERA-102"),
+        (
+            "[SYSTEM_INDEX]\nLOCAL=Disabled\n[LOCAL]\nIp_Address=127.0.0.1\n[APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n",
+            "SCLERA-103",
+        ),
+        (
+            "[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=127.0.0.1\n[APP_PATH_INDEX]\n/=Disabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n",
+            "SCLERA-104",
+        ),
+        (
+            "[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=127.0.0.1\n[APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=GONE\n",
+            "SCLERA-102",
+        ),
     ] {
         fs::write(&config, text).unwrap();
         let run = host::get(&config, "/csp/");
