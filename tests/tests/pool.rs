@@ -107,9 +107,10 @@ fn a_connection_on_which_the_server_spoke_unasked_is_not_used() {
             server.hold();
         }
     });
-    let gateway = Gateway::local(&format!("TCP_Port={port}"));
+    let gateway = Gateway::local(&format!("TCP_Port={port}\nServer_Response_Timeout=5"));
     for connection in 1..=2 {
-        assert_eq!(gateway.get("/").status, 200);
+        let answer = gateway.get("/");
+        assert_eq!(answer.status, 200, "connection {connection}: {answer:?}");
         eventually("the stray bytes", || SPOKEN.load(Ordering::SeqCst) == connection);
     }
 }
