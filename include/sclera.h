@@ -322,7 +322,8 @@ enum sclera_result sclera_exchange_begin(struct sclera_worker *worker,
 // Goes on as far as possible and says what to do next. Never blocks.
 enum sclera_step sclera_exchange_drive(struct sclera_exchange *exchange);
 
-// What the exchange waits for, after SCLERA_STEP_WAIT.
+// What the exchange waits for, after SCLERA_STEP_WAIT. At any other time `link` tells whether a watched descriptor is
+// still open: another number, or 0, and it has been closed already.
 enum sclera_result sclera_exchange_wants(const struct sclera_exchange *exchange, struct sclera_wants *out);
 
 // For hosts with threads: after SCLERA_STEP_WAIT, sleeps until driving makes sense. Only for exchanges whose request

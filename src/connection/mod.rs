@@ -127,6 +127,11 @@ pub enum TalkError {
 }
 
 impl Connection {
+    /// Nothing is awaited at rest; what counts is which descriptor it has.
+    pub fn wants(&self) -> Wants {
+        Wants { fd: Some(self.link.raw_fd()), link: self.link.number(), read: false, write: false, deadline: None }
+    }
+
     fn new(link: Link, conversation: Conversation, generation: u64) -> Connection {
         Connection { link, conversation, facts: Facts { generation, gateway_object: None, calls: 0 } }
     }

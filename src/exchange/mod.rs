@@ -180,10 +180,13 @@ impl Exchange {
         }
     }
 
-    /// What has to happen before driving makes sense, after [`Step::Wait`].
+    /// What has to happen before driving makes sense, after [`Step::Wait`]. At any other time its `link` tells whether
+    /// the descriptor is still open, so that a host knows whether there is one to stop watching.
     pub fn wants(&self) -> Wants {
         match &self.state {
-            State::CollectBody(_) | State::Page { .. } | State::Done | State::Aborted => Wants::until(None),
+            State::CollectBody(_) | State::Page { .. } | State::Done | State::Aborted => {
+                self.at_rest.as_ref().map_or(Wants::until(None), |(_, connection)| connection.wants())
+            }
             State::Acquire(acquire) => acquire.wants(),
             State::MakeProxy { talk, deadline, .. } => talk.wants(Some(*deadline)),
             State::Call(calling) => calling.talk.wants(Some(calling.since + calling.timeout)),

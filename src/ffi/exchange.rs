@@ -188,7 +188,8 @@ export! {
 }
 
 export! {
-    /// What the exchange waits for, after SCLERA_STEP_WAIT.
+    /// What the exchange waits for, after SCLERA_STEP_WAIT. At any other time `link` tells whether a watched descriptor is
+    /// still open: another number, or 0, and it has been closed already.
     fn sclera_exchange_wants(exchange: *const sclera_exchange, out: *mut sclera_wants) -> sclera_result {
         // SAFETY: the contract.
         let Some(exchange) = (unsafe { shared(exchange) }) else { return invalid("exchange is NULL") };
