@@ -155,7 +155,7 @@ static void csp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(csp_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_translate_name(csp_keep_encoded_slashes, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(csp_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
-    ap_hook_type_checker(csp_type_checker, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_type_checker(csp_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST); /* before MultiViews */
     ap_hook_handler(csp_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
@@ -402,6 +402,7 @@ static int csp_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
     apr_array_header_t *checked = apr_array_make(ptemp, 1, sizeof(const char *));
     sclera_user user;
     int as_user, status = OK;
+    sclera_result result;
     server_rec *s;
 
     (void)pconf;
@@ -418,10 +419,13 @@ static int csp_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
             continue;
         }
         APR_ARRAY_PUSH(checked, const char *) = path;
-        if (sclera_check(&options, as_user ? &user : NULL) != SCLERA_OK) {
+        result = sclera_check(&options, as_user ? &user : NULL);
+        if (result != SCLERA_OK) {
+            status = HTTP_INTERNAL_SERVER_ERROR;
+        }
+        if (result != SCLERA_OK && result != SCLERA_CONFIGURATION) { /* findings have been logged one by one */
             ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_STARTUP, 0, main_server, "CSPConfigPath %s: %s", path,
                          sclera_last_error());
-            status = HTTP_INTERNAL_SERVER_ERROR;
         }
     }
     if (retained->used && !checked->nelts) {
@@ -440,13 +444,13 @@ static void csp_open(csp_site *site)
 
     if (sclera_gateway_open(&options, &gateway) != SCLERA_OK) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, ap_server_conf, "CSPConfigPath %s: %s%s", site->path,
-                     sclera_last_error(), site->gateway ? "; the configuration read before stays in force" : "");
+                     sclera_last_error(), site->gateway ? "; what was read before stays in force" : "");
         return;
     }
-    if (site->gateway && sclera_gateway_problem(gateway)) {
+    if (site->gateway && sclera_gateway_problem(gateway)) { /* which has been logged, finding by finding */
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, ap_server_conf,
-                     "CSPConfigPath %s: %s; the configuration read before stays in force", site->path,
-                     sclera_gateway_problem(gateway));
+                     "CSPConfigPath %s: CSP.ini cannot be used as it is now; what was read before stays in force",
+                     site->path);
         sclera_gateway_free(gateway);
         return;
     }

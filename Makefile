@@ -1,0 +1,78 @@
+# What one does with Sclera's source; `make help` lists it. Needs Rust 1.95; everything else is installed when missing.
+#
+# PROFILE=release builds into target/release and build-release/ instead of target/debug and build/.
+
+PROFILE ?= debug
+BUILD   := $(CURDIR)/$(if $(filter release,$(PROFILE)),build-release,build)
+TARGET  := $(abspath $(or $(CARGO_TARGET_DIR),target))
+LIB_DIR := $(TARGET)/$(PROFILE)
+
+CARGO       := cargo
+CARGO_BUILD := $(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
+
+export BUILD LIB_DIR
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Library, programs, both web server modules and examples/host
+build: programs modules host
+
+.PHONY: demo
+demo: ## A browser's way through Apache and Nginx to a superserver, to try out (CHECK=1: one pass, then end)
+	@scripts/setup.sh web
+	@$(MAKE) --no-print-directory build
+	@scripts/demo.sh
+
+.PHONY: test
+test: ## Every test; the last line is the total
+	@scripts/setup.sh web test
+	@$(MAKE) --no-print-directory build
+	@scripts/test.sh
+
+.PHONY: lint
+lint: ## Formatting, clippy with warnings denied, freshness of include/sclera.h
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) --no-print-directory header-check
+
+.PHONY: bench
+bench: ## Compare with static files and with the web servers' own mutual TLS proxies (about 10 minutes)
+	@scripts/setup.sh web bench
+	@$(MAKE) --no-print-directory PROFILE=release build
+	@/usr/bin/python3 benches/bench.py --modules $(CURDIR)/build-release --programs $(TARGET)/release
+
+.PHONY: header
+header: ## Write include/sclera.h anew from src/ffi
+	SCLERA_WRITE_HEADER=1 $(CARGO) test --locked -p sclera-tests --test header
+
+.PHONY: header-check
+header-check: ## Compare include/sclera.h with src/ffi
+	$(CARGO) test --locked -p sclera-tests --test header
+
+.PHONY: programs
+programs:
+	$(CARGO_BUILD) --workspace
+	@ln -sf libsclera.so $(LIB_DIR)/libsclera.so.0
+
+.PHONY: modules
+modules: programs ## Only the web server modules
+	@for makefile in modules/*/Makefile; do \
+	    $(MAKE) --no-print-directory -C $${makefile%/Makefile} OUT=$(BUILD) LIB_DIR=$(LIB_DIR) \
+	        INCLUDE_DIR=$(CURDIR)/include || exit 1; \
+	done
+
+.PHONY: host
+host: $(BUILD)/host
+
+$(BUILD)/host: examples/host.c include/sclera.h programs
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -g -Wall -Wextra -Wpedantic -Werror -Iinclude -o $@ $< \
+	    -L$(LIB_DIR) -l:libsclera.so.0 -Wl,-rpath,$(LIB_DIR)
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf build build-release
