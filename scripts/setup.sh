@@ -13,7 +13,7 @@ declare -A packages=(
 )
 
 if ! command -v cargo >/dev/null; then
-    echo "setup: cargo was not found; install Rust 1.95 from https://rustup.rs" >&2
+    echo "setup: cargo was not found; install Rust 1.95" >&2
     exit 1
 fi
 

@@ -3,6 +3,7 @@
 pub mod apache;
 pub mod backend;
 pub mod certificates;
+pub mod gateway;
 pub mod host;
 pub mod peer;
 pub mod web;

@@ -15,6 +15,8 @@ pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + Copy + 'static) -> u16 {
     let port = listener.local_addr().expect("its address").port();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            // What is sent has arrived when the call returns.
+            stream.set_nodelay(true).expect("a TCP option");
             thread::spawn(move || serve(stream));
         }
     });
