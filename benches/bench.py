@@ -142,7 +142,7 @@ http {{
             proxy_ssl_certificate_key {place.pki}/gateway.key;
             proxy_ssl_trusted_certificate {place.pki}/ca.pem;
             proxy_ssl_verify on;
-            proxy_ssl_name 127.0.0.1;
+            proxy_ssl_name localhost; # it matches no IP address of a certificate
             proxy_ssl_protocols TLSv1.3;
             proxy_ssl_conf_command Ciphersuites {CIPHER};
         }}
@@ -185,7 +185,7 @@ SSLProxyMachineCertificateFile {place.directory}/gateway-both.pem
 SSLProxyCACertificateFile {place.pki}/ca.pem
 SSLProxyVerify require
 SSLProxyCheckPeerName on
-ProxyPass /proxy https://127.0.0.1:{place.backend_port}/proxy
+ProxyPass /proxy https://localhost:{place.backend_port}/proxy
 CSPConfigPath {place.pki}
 <Location /csp>
     CSP On
@@ -222,6 +222,10 @@ def prepare(directory, arguments):
 # ---- measuring
 
 
+class BadAnswer(Exception):
+    """A number that would mean nothing."""
+
+
 def wrk(url, clients, seconds):
     """Requests answered and requests per second; no answer may be an error."""
     output = subprocess.run(
@@ -233,7 +237,7 @@ def wrk(url, clients, seconds):
     requests = re.search(r"(\d+) requests in", output)
     per_second = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if not requests or not per_second or not int(requests[1]) or "Non-2xx" in output or "Socket errors" in output:
-        sys.exit(f"bench: {url} was not answered well:\n{output}")
+        raise BadAnswer(f"{url} was not answered well:\n{output}")
     return int(requests[1]), float(per_second[1])
 
 
@@ -315,7 +319,11 @@ def main():
             "apache": start("apache2", "-d", place.directory, "-f", place.directory / "apache.conf", "-DFOREGROUND",
                             port=place.apache_port).pid,
         }
-        report(measure_all(place, masters, arguments))
+        try:
+            report(measure_all(place, masters, arguments))
+        except BadAnswer as error:
+            logs = [f"{log.name}:\n{log.read_text(errors='replace')[-2000:]}" for log in place.directory.glob("*error.log")]
+            sys.exit("\n".join([f"bench: {error}", *logs]))
 
 
 if __name__ == "__main__":
