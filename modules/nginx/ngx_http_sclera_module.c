@@ -1440,6 +1440,12 @@ ngx_http_sclera_read_handler(ngx_http_request_t *r)
         return;
     }
 
+    /* output that waits must leave first: its write event drives, and the body is asked for again */
+
+    if (ctx->blocked) {
+        return;
+    }
+
     ngx_http_sclera_drive(ctx);
 }
 
