@@ -2067,10 +2067,10 @@ ngx_http_sclera_body(ngx_http_sclera_ctx_t *ctx)
     if ((off_t) body.length == ctx->rest) {
         ngx_http_sclera_mark_last(r, b);
         ctx->last_sent = 1;
-
-    } else {
-        b->flush = 1;
     }
+
+    /* borrowed bytes are not for keeping until there are more */
+    b->flush = !b->last_buf;
 
     rc = ngx_http_sclera_output(ctx, out);
 
