@@ -1,9 +1,15 @@
 //! What the tests of the whole product share: certificates, a C host, hostile peers, web servers.
 
 pub mod certificates;
+pub mod gate;
 pub mod gateway;
 pub mod host;
+pub mod http;
+pub mod nginx;
 pub mod peer;
+pub mod process;
+pub mod scene;
+pub mod web_server;
 
 use std::path::{Path, PathBuf};
 
