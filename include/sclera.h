@@ -61,7 +61,7 @@ typedef enum sclera_result {
     SCLERA_INVALID_ARGUMENT = 1,
     // CSP.ini or a file that it names is wrong; each finding went to the log function.
     SCLERA_CONFIGURATION = 2,
-    // A connection or a call failed; sclera_last_error says how.
+    // No connection could be had, or the method that was called ended with an error; sclera_last_error says how.
     SCLERA_FAILED = 3,
     // The operating system refused something; sclera_last_error says what.
     SCLERA_SYSTEM = 4,
@@ -69,6 +69,8 @@ typedef enum sclera_result {
     SCLERA_WRONG_STATE = 5,
     // A fault in Sclera was caught. Free the object.
     SCLERA_PANIC = 6,
+    // The connection has broken, or is in doubt: it can only be given back. sclera_last_error says how it came.
+    SCLERA_BROKEN = 7,
 } sclera_result;
 
 // How much a log line matters.
@@ -324,7 +326,8 @@ enum sclera_step sclera_exchange_drive(struct sclera_exchange *exchange);
 
 // What the exchange waits for, after SCLERA_STEP_WAIT. At any other time `link` tells whether a watched descriptor is
 // still open: another number, or 0, and it has been closed already.
-enum sclera_result sclera_exchange_wants(const struct sclera_exchange *exchange, struct sclera_wants *out);
+enum sclera_result sclera_exchange_wants(const struct sclera_exchange *exchange,
+                                         struct sclera_wants *out);
 
 // For hosts with threads: after SCLERA_STEP_WAIT, sleeps until driving makes sense. Only for exchanges whose request
 // had no userdata.
@@ -369,8 +372,8 @@ enum sclera_result sclera_connection_get(struct sclera_worker *worker,
                                          const char *server,
                                          struct sclera_connection **out);
 
-// Calls a class method and waits for its end. On success frees the answer with sclera_answer_free. An error of the
-// method (SCLERA_FAILED) leaves the connection usable; after any other failure it can only be given back.
+// Calls a class method and waits for its end; free the answer with sclera_answer_free. SCLERA_FAILED is an error of
+// the method, which leaves the connection usable; after SCLERA_BROKEN it can only be given back.
 enum sclera_result sclera_connection_call(struct sclera_connection *connection,
                                           const char *class_name,
                                           const char *method,

@@ -796,6 +796,10 @@ static int csp_give_body(request_rec *r, sclera_exchange *exchange, apr_bucket_b
         }
         apr_bucket_delete(bucket);
     }
+    /* All of it was wanted, and it ended there: the connection can be kept alive. */
+    if (!APR_BRIGADE_EMPTY(body) && APR_BUCKET_IS_EOS(APR_BRIGADE_FIRST(body))) {
+        *complete = 1;
+    }
     return OK;
 }
 

@@ -29,6 +29,19 @@
 #define NGX_HTTP_SCLERA_LONGEST       86400000
 
 
+/*
+ * A superserver's socket, not ours to close.  It stays watched while it rests
+ * in the pool, which spares two system calls a request.  c->number is the
+ * number by which the library tells it from others with the same descriptor,
+ * c->data the request that uses it.
+ */
+
+typedef struct {
+    ngx_connection_t            *connection;
+    ino_t                        inode;
+} ngx_http_sclera_link_t;
+
+
 /* populated while parsing, the gateway in postconfiguration, the rest in the worker process */
 
 typedef struct {
@@ -42,6 +55,11 @@ typedef struct {
     sclera_worker               *worker;
     ngx_connection_t            *wake;
     ngx_queue_t                  requests;        /* ngx_http_sclera_ctx_t */
+
+    ngx_http_sclera_link_t      *links;           /* by descriptor */
+    ngx_uint_t                   links_size;
+    ngx_uint_t                   links_known;
+    ngx_uint_t                   links_sweep;     /* this many are looked through for closed ones */
 } ngx_http_sclera_main_conf_t;
 
 
@@ -60,9 +78,8 @@ typedef struct {
     ngx_queue_t                  queue;
 
     ngx_event_t                  event;           /* the exchange's deadline, or woken */
-    ngx_connection_t            *link;            /* the superserver's socket, not ours to close */
-    uint64_t                     number;          /* which connection is behind it */
-    uint32_t                     events;
+    ngx_connection_t            *link;
+    uint32_t                     events;          /* that it shall tell */
 
     ngx_chain_t                 *in;              /* request body that was not given yet */
     ngx_buf_t                   *file;            /* a piece of it read from a file */
@@ -152,9 +169,15 @@ static void ngx_http_sclera_read_handler(ngx_http_request_t *r);
 static void ngx_http_sclera_write_handler(ngx_http_request_t *r);
 
 static ngx_int_t ngx_http_sclera_watch(ngx_http_sclera_ctx_t *ctx);
+static ngx_connection_t *ngx_http_sclera_get_link(
+    ngx_http_sclera_main_conf_t *smcf, sclera_wants *wants);
+static ngx_http_sclera_link_t *ngx_http_sclera_link_slot(
+    ngx_http_sclera_main_conf_t *smcf, ngx_uint_t fd);
+static void ngx_http_sclera_sweep_links(ngx_http_sclera_main_conf_t *smcf);
+static void ngx_http_sclera_leave_link(ngx_http_sclera_ctx_t *ctx);
+static void ngx_http_sclera_forget_link(ngx_http_sclera_main_conf_t *smcf,
+    ngx_connection_t *c, ngx_uint_t closed);
 static ngx_int_t ngx_http_sclera_watch_link(ngx_http_sclera_ctx_t *ctx);
-static void ngx_http_sclera_unwatch(ngx_http_sclera_ctx_t *ctx,
-    ngx_uint_t closed);
 
 static ngx_int_t ngx_http_sclera_give_body(ngx_http_sclera_ctx_t *ctx);
 static ngx_int_t ngx_http_sclera_give_buf(ngx_http_sclera_ctx_t *ctx,
@@ -438,6 +461,10 @@ ngx_http_sclera_create_main_conf(ngx_conf_t *cf)
      *     smcf->gateway = NULL;
      *     smcf->worker = NULL;
      *     smcf->wake = NULL;
+     *     smcf->links = NULL;
+     *     smcf->links_size = 0;
+     *     smcf->links_known = 0;
+     *     smcf->links_sweep = 0;
      */
 
     smcf->request_id = NGX_ERROR;
@@ -864,7 +891,9 @@ ngx_http_sclera_wake_handler(ngx_event_t *ev)
 static void
 ngx_http_sclera_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_uint_t                    i;
     ngx_queue_t                  *q;
+    ngx_connection_t             *c;
     ngx_http_sclera_ctx_t        *ctx;
     ngx_http_sclera_main_conf_t  *smcf;
 
@@ -881,6 +910,18 @@ ngx_http_sclera_exit_process(ngx_cycle_t *cycle)
         ctx = ngx_queue_data(q, ngx_http_sclera_ctx_t, queue);
         ngx_http_sclera_release(ctx);
     }
+
+    for (i = 0; i < smcf->links_size; i++) {
+        c = smcf->links[i].connection;
+
+        if (c) {
+            ngx_http_sclera_forget_link(smcf, c, 1);
+        }
+    }
+
+    ngx_free(smcf->links);
+    smcf->links = NULL;
+    smcf->links_size = 0;
 
     (void) ngx_del_event(smcf->wake->read, NGX_READ_EVENT, 0);
     ngx_free_connection(smcf->wake);
@@ -1395,6 +1436,12 @@ ngx_http_sclera_link_handler(ngx_event_t *ev)
     c = ev->data;
     ctx = c->data;
 
+    /* at rest: the library looks before it uses it again */
+
+    if (ctx == NULL) {
+        return;
+    }
+
     mask = ev->write ? SCLERA_WRITE : SCLERA_READ;
 
     if (ctx->blocked || ctx->need_body || !(ctx->events & mask)) {
@@ -1437,6 +1484,12 @@ ngx_http_sclera_read_handler(ngx_http_request_t *r)
         ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT, "client timed out");
         c->timedout = 1;
         ngx_http_sclera_finalize(ctx, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    /* output that waits must leave first: its write event drives, and the body is asked for again */
+
+    if (ctx->blocked) {
         return;
     }
 
@@ -1488,8 +1541,9 @@ ngx_http_sclera_write_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_sclera_watch(ngx_http_sclera_ctx_t *ctx)
 {
-    sclera_wants  wants;
-    ngx_msec_t    timeout;
+    sclera_wants                  wants;
+    ngx_msec_t                    timeout;
+    ngx_http_sclera_main_conf_t  *smcf;
 
     wants.size = sizeof(sclera_wants);
 
@@ -1497,18 +1551,20 @@ ngx_http_sclera_watch(ngx_http_sclera_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->link && wants.link != ctx->number) {
-        ngx_http_sclera_unwatch(ctx, 1);
+    smcf = ngx_http_get_module_main_conf(ctx->request, ngx_http_sclera_module);
+
+    if (ctx->link && ctx->link->number != wants.link) {
+        ngx_http_sclera_forget_link(smcf, ctx->link, 1);
+        ctx->link = NULL;
     }
 
-    ctx->number = wants.link;
     ctx->events = wants.events;
 
     if (wants.fd != -1) {
 
         if (ctx->link == NULL) {
-            ctx->link = ngx_get_connection(wants.fd,
-                                           ctx->request->connection->log);
+            ctx->link = ngx_http_sclera_get_link(smcf, &wants);
+
             if (ctx->link == NULL) {
                 return NGX_HTTP_SERVICE_UNAVAILABLE;
             }
@@ -1531,18 +1587,118 @@ ngx_http_sclera_watch(ngx_http_sclera_ctx_t *ctx)
 }
 
 
+static ngx_connection_t *
+ngx_http_sclera_get_link(ngx_http_sclera_main_conf_t *smcf,
+    sclera_wants *wants)
+{
+    struct stat              st;
+    ngx_connection_t        *c;
+    ngx_http_sclera_link_t  *link;
+
+    link = ngx_http_sclera_link_slot(smcf, wants->fd);
+    if (link == NULL) {
+        return NULL;
+    }
+
+    c = link->connection;
+
+    if (c) {
+        if (c->number == wants->link) {
+            return c;
+        }
+
+        /* the number of the descriptor is another's by now */
+        ngx_http_sclera_forget_link(smcf, c, 1);
+    }
+
+    if (smcf->links_known >= smcf->links_sweep) {
+        ngx_http_sclera_sweep_links(smcf);
+    }
+
+    if (fstat(wants->fd, &st) == -1) {
+        return NULL;
+    }
+
+    c = ngx_get_connection(wants->fd, ngx_cycle->log);
+    if (c == NULL) {
+        return NULL;
+    }
+
+    c->number = wants->link;
+    c->read->handler = ngx_http_sclera_link_handler;
+    c->read->log = c->log;
+    c->write->handler = ngx_http_sclera_link_handler;
+    c->write->log = c->log;
+
+    link->connection = c;
+    link->inode = st.st_ino;
+    smcf->links_known++;
+
+    return c;
+}
+
+
+static ngx_http_sclera_link_t *
+ngx_http_sclera_link_slot(ngx_http_sclera_main_conf_t *smcf, ngx_uint_t fd)
+{
+    ngx_uint_t               size;
+    ngx_http_sclera_link_t  *links;
+
+    if (fd < smcf->links_size) {
+        return &smcf->links[fd];
+    }
+
+    size = 2 * fd + 64;
+
+    links = ngx_calloc(size * sizeof(ngx_http_sclera_link_t), ngx_cycle->log);
+    if (links == NULL) {
+        return NULL;
+    }
+
+    if (smcf->links) {
+        ngx_memcpy(links, smcf->links,
+                   smcf->links_size * sizeof(ngx_http_sclera_link_t));
+        ngx_free(smcf->links);
+    }
+
+    smcf->links = links;
+    smcf->links_size = size;
+
+    return &links[fd];
+}
+
+
+/* the library closes sockets at rest without a word; those must not hold nginx's connections for ever */
+
+static void
+ngx_http_sclera_sweep_links(ngx_http_sclera_main_conf_t *smcf)
+{
+    ngx_uint_t         i;
+    struct stat        st;
+    ngx_connection_t  *c;
+
+    for (i = 0; i < smcf->links_size; i++) {
+        c = smcf->links[i].connection;
+
+        if (c && c->data == NULL
+            && (fstat(c->fd, &st) == -1
+                || st.st_ino != smcf->links[i].inode))
+        {
+            ngx_http_sclera_forget_link(smcf, c, 1);
+        }
+    }
+
+    smcf->links_sweep = 2 * smcf->links_known + 16;
+}
+
+
 static ngx_int_t
 ngx_http_sclera_watch_link(ngx_http_sclera_ctx_t *ctx)
 {
     ngx_connection_t  *c;
 
     c = ctx->link;
-
     c->data = ctx;
-    c->read->handler = ngx_http_sclera_link_handler;
-    c->read->log = c->log;
-    c->write->handler = ngx_http_sclera_link_handler;
-    c->write->log = c->log;
 
     /* an event that is not wanted counts as there already, so nobody adds it */
 
@@ -1559,16 +1715,48 @@ ngx_http_sclera_watch_link(ngx_http_sclera_ctx_t *ctx)
 }
 
 
-/* a closed descriptor has left the event method by itself, and its number may be another's by now */
+/* the exchange ends: its connection has been closed, is closed next, or goes back to the pool */
 
 static void
-ngx_http_sclera_unwatch(ngx_http_sclera_ctx_t *ctx, ngx_uint_t closed)
+ngx_http_sclera_leave_link(ngx_http_sclera_ctx_t *ctx)
 {
-    ngx_uint_t         flags;
-    ngx_connection_t  *c;
+    sclera_wants                  wants;
+    ngx_uint_t                    closed;
+    ngx_connection_t             *c;
+    ngx_http_sclera_main_conf_t  *smcf;
 
     c = ctx->link;
     ctx->link = NULL;
+
+    c->data = NULL;
+
+    wants.size = sizeof(sclera_wants);
+
+    closed = sclera_exchange_wants(ctx->exchange, &wants) != SCLERA_OK
+             || wants.link != c->number;
+
+    if (!closed && wants.events == 0
+        && (ngx_event_flags & NGX_USE_EPOLL_EVENT))
+    {
+        return;
+    }
+
+    smcf = ngx_http_get_module_main_conf(ctx->request, ngx_http_sclera_module);
+
+    ngx_http_sclera_forget_link(smcf, c, closed);
+}
+
+
+/* a closed descriptor has left the event method by itself, and its number may be another's by now */
+
+static void
+ngx_http_sclera_forget_link(ngx_http_sclera_main_conf_t *smcf,
+    ngx_connection_t *c, ngx_uint_t closed)
+{
+    ngx_uint_t  flags;
+
+    smcf->links[c->fd].connection = NULL;
+    smcf->links_known--;
 
     flags = closed ? NGX_CLOSE_EVENT : 0;
 
@@ -2067,10 +2255,10 @@ ngx_http_sclera_body(ngx_http_sclera_ctx_t *ctx)
     if ((off_t) body.length == ctx->rest) {
         ngx_http_sclera_mark_last(r, b);
         ctx->last_sent = 1;
-
-    } else {
-        b->flush = 1;
     }
+
+    /* borrowed bytes are not for keeping until there are more */
+    b->flush = !b->last_buf;
 
     rc = ngx_http_sclera_output(ctx, out);
 
@@ -2371,12 +2559,11 @@ ngx_http_sclera_finalize(ngx_http_sclera_ctx_t *ctx, ngx_int_t rc)
 }
 
 
-/* the one way out of every exchange; the socket is no longer watched when it goes back to the pool */
+/* the one way out of every exchange */
 
 static void
 ngx_http_sclera_release(ngx_http_sclera_ctx_t *ctx)
 {
-    sclera_wants         wants;
     sclera_failure       failure;
     ngx_http_request_t  *r;
 
@@ -2401,11 +2588,7 @@ ngx_http_sclera_release(ngx_http_sclera_ctx_t *ctx)
     }
 
     if (ctx->link) {
-        wants.size = sizeof(sclera_wants);
-
-        ngx_http_sclera_unwatch(ctx,
-                     sclera_exchange_wants(ctx->exchange, &wants) != SCLERA_OK
-                     || wants.link != ctx->number);
+        ngx_http_sclera_leave_link(ctx);
     }
 
 #if (NGX_HTTP_V2)

@@ -11,6 +11,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState};
 use rustls_pki_types::ServerName;
+use zeroize::Zeroize;
 
 use super::socket::{Moved, Socket};
 
@@ -29,8 +30,10 @@ pub struct Link {
     outgoing_at: usize,
     /// The peer has closed its side, after all that has been received.
     peer_closed: bool,
-    /// The last receive filled less than it could have: the socket is drained until the host says it is readable again.
+    /// The socket said that it would block; it is not asked again until the host has been told to wait for it.
     drained: bool,
+    /// The last receive filled its buffer.
+    large: bool,
     /// Bytes given to the socket so far.
     sent: u64,
     /// Bytes taken from the socket so far.
@@ -70,6 +73,8 @@ pub enum LinkError {
     Closed,
 }
 
+/// Room that an idle connection may keep, and that a small answer fits into.
+const SMALL_CAPACITY: usize = 2 * 1024;
 /// Room for one TLS record of the largest size and the start of the next.
 const RECEIVE_CAPACITY: usize = 18 * 1024;
 /// Handshake messages may span records; rustls refuses longer ones.
@@ -101,6 +106,7 @@ impl Link {
             outgoing_at: 0,
             peer_closed: false,
             drained: false,
+            large: false,
             sent: 0,
             taken: 0,
         }
@@ -150,7 +156,18 @@ impl Link {
         }
         self.outgoing.clear();
         self.outgoing_at = 0;
+        if self.outgoing.capacity() > RECORD + RECORD_OVERHEAD {
+            self.outgoing = Vec::new();
+        }
         Ok(Flow::Done)
+    }
+
+    /// Overwrites what has been sent: a login's bytes may hold a password, and without TLS they stand here in clear.
+    pub fn wipe_sent(&mut self) {
+        if !self.has_unsent() {
+            self.outgoing.zeroize();
+            self.outgoing_at = 0;
+        }
     }
 
     /// Receives more plaintext. What was received before must have been read.
@@ -193,19 +210,26 @@ impl Link {
         self.unread().is_empty() && self.outgoing.is_empty() && matches!(self.fill(), Ok(Flow::Blocked))
     }
 
-    /// Gives the buffers up while the connection idles.
-    pub fn shrink(&mut self) {
-        self.plain = Vec::new();
-        self.plain_at = 0;
-        if self.received.is_empty() {
-            self.received = Vec::new();
-        }
-        if self.outgoing.is_empty() {
-            self.outgoing = Vec::new();
-        }
+    /// Whether everything received has been read and everything queued has been sent.
+    pub fn is_settled(&self) -> bool {
+        self.unread().is_empty() && !self.has_unsent()
     }
 
-    /// The socket was reported readable: the next receive asks it again.
+    /// Gives large buffers up while the connection idles.
+    pub fn shrink(&mut self) {
+        for buffer in [&mut self.plain, &mut self.received, &mut self.outgoing] {
+            if buffer.capacity() > SMALL_CAPACITY && buffer.is_empty() {
+                *buffer = Vec::new();
+            }
+        }
+        if self.plain.capacity() > SMALL_CAPACITY && self.unread().is_empty() {
+            self.plain = Vec::new();
+            self.plain_at = 0;
+        }
+        self.large = false;
+    }
+
+    /// The next receive asks the socket, whatever it said before.
     pub fn set_readable(&mut self) {
         self.drained = false;
     }
@@ -215,8 +239,9 @@ impl Link {
         if self.queue(farewell).is_ok() {
             if let Channel::Tls(tls) = &mut self.channel {
                 let mut alert = [0; 64];
+                // What has been received must be given again: a part of a handshake message may lie there.
                 if let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } =
-                    tls.process_tls_records(&mut [])
+                    tls.process_tls_records(&mut self.received)
                     && let Ok(length) = traffic.queue_close_notify(&mut alert)
                 {
                     self.outgoing.extend_from_slice(&alert[..length]);
@@ -228,7 +253,12 @@ impl Link {
 
     /// Whether bytes wait to be sent.
     pub fn has_unsent(&self) -> bool {
-        self.outgoing_at < self.outgoing.len()
+        self.unsent() > 0
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn unsent(&self) -> usize {
+        self.outgoing.len() - self.outgoing_at
     }
 
     /// Bytes given to the socket since the link was made.
@@ -270,7 +300,11 @@ impl Link {
             Channel::Plain => &mut self.plain,
             Channel::Tls(_) => &mut self.received,
         };
-        let capacity = if buffer.len() < RECEIVE_CAPACITY { RECEIVE_CAPACITY } else { HANDSHAKE_CAPACITY };
+        let capacity = match buffer.len() {
+            0..SMALL_CAPACITY if !self.large => SMALL_CAPACITY,
+            0..RECEIVE_CAPACITY => RECEIVE_CAPACITY,
+            _ => HANDSHAKE_CAPACITY,
+        };
         let room = capacity.saturating_sub(buffer.len());
         if room == 0 {
             return Err(LinkError::Tls(rustls::InvalidMessage::MessageTooLarge.into()));
@@ -279,8 +313,8 @@ impl Link {
         let room = buffer.capacity() - buffer.len();
         match self.socket.receive(buffer) {
             Ok(Moved::Bytes(count)) => {
-                // A short read has emptied the socket, so asking again would only cost a call.
-                self.drained = count < room;
+                // A receive that was filled asks for a larger buffer; most answers are small and never do.
+                self.large = count == room;
                 self.taken += count as u64;
                 self.process(&[])?;
                 Ok(Flow::Done)
@@ -364,11 +398,15 @@ impl Link {
     /// After an error TLS wants to tell the peer why; it is sent if the socket takes it.
     fn encode_alert(&mut self) {
         let Channel::Tls(tls) = &mut self.channel else { return };
-        let UnbufferedStatus { state, .. } = tls.process_tls_records(&mut []);
-        if let Ok(ConnectionState::EncodeTlsData(mut encode)) = state {
+        // Without something to send, TLS would look at the received bytes again.
+        if !tls.wants_write() {
+            return;
+        }
+        if let Ok(ConnectionState::EncodeTlsData(mut encode)) = tls.process_tls_records(&mut self.received).state {
             let mut alert = [0; 128];
             if let Ok(written) = encode.encode(&mut alert) {
-                let _ = self.socket.send(&alert[..written]);
+                self.outgoing.extend_from_slice(&alert[..written]);
+                let _ = self.socket.send(&self.outgoing[self.outgoing_at..]);
             }
         }
     }

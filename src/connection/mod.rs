@@ -62,11 +62,17 @@ pub fn wait_for(wants: Wants) -> std::io::Result<()> {
 const LONGEST: Timespec = Timespec { tv_sec: 86_400, tv_nsec: 0 };
 
 impl Link {
-    /// Readable, and writable while bytes wait to be sent.
+    /// Writable while bytes wait to be sent; readable unless so many wait that no more may be answered.
     pub fn wants(&self, deadline: Option<Instant>) -> Wants {
-        Wants { fd: Some(self.raw_fd()), link: self.number(), read: true, write: self.has_unsent(), deadline }
+        let (read, write) = (self.unsent() <= MOST_UNSENT, self.has_unsent());
+        Wants { fd: Some(self.raw_fd()), link: self.number(), read, write, deadline }
     }
 }
+
+/// The most bytes that may wait for a server which asks without listening to the answers.
+const MOST_UNSENT: usize = 16 * 1024;
+/// The most messages in a row by which a server may ask for something without telling anything.
+const MOST_EMPTY: usize = 1000;
 
 /// A logged-in connection at rest.
 #[derive(Debug)]
@@ -151,6 +157,11 @@ impl Connection {
         self.link.is_quiet()
     }
 
+    /// Whether it may go back into the pool: nothing received is unread, nothing queued is unsent.
+    pub fn is_settled(&self) -> bool {
+        self.link.is_settled()
+    }
+
     /// Gives buffers up while it idles.
     pub fn rest(&mut self) {
         self.link.shrink();
@@ -190,14 +201,28 @@ impl Talk {
     pub fn drive(&mut self) -> Result<Told, TalkError> {
         self.data = 0;
         self.text.clear();
+        let mut empty = 0;
         loop {
+            if self.link.unsent() > MOST_UNSENT {
+                self.link.flush().map_err(TalkError::Link)?;
+                if self.link.unsent() > MOST_UNSENT {
+                    return Ok(Told::Wait);
+                }
+            }
             if self.replies.len() > Talk::HELD_REPLIES {
                 self.send_replies()?;
             }
             let (used, event) = self.call.receive(self.link.unread(), &mut self.replies).map_err(TalkError::Wire)?;
             let told = match event {
                 Event::NeedsInput => None,
-                Event::Busy => None,
+                Event::Busy => {
+                    empty += 1;
+                    if empty > MOST_EMPTY {
+                        let got = format!("{MOST_EMPTY} messages that say nothing");
+                        return Err(TalkError::Wire(WireError::Unexpected { expected: "an answer", got }));
+                    }
+                    None
+                }
                 Event::Data(data) => {
                     self.data = data.len();
                     Some(Told::Data)
@@ -265,7 +290,7 @@ impl Talk {
     /// asked for.
     pub fn finish(self) -> Option<Connection> {
         let Talk { link, call, mut facts, .. } = self;
-        if !link.unread().is_empty() || link.has_unsent() {
+        if !link.is_settled() {
             return None;
         }
         facts.calls += 1;

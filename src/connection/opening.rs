@@ -139,17 +139,15 @@ impl Opening {
                 match self.next_message(&mut link, &mut assembler, true)? {
                     None => Ok(Turn::Wait(State::HandshakeAnswer { link, assembler, next })),
                     Some(answer) => {
-                        let mut out = Vec::new();
+                        // The connect message may hold a password; growing would leave copies behind.
+                        let mut out = Zeroizing::new(Vec::with_capacity(4096));
                         let next = next.handle(&answer, &mut out).map_err(|error| match error {
                             HandshakeError::Wire(error) => self.misspoken(&error, true),
                             HandshakeError::VersionTooOld(version) => {
                                 self.failure(Code::ProtocolVersion, &format!("it speaks version {}", version.0))
                             }
                         })?;
-                        let queued = link.queue(&out);
-                        // The connect message may hold a password.
-                        drop(Zeroizing::new(out));
-                        queued.map_err(|error| self.broken(&error, Stage::Login))?;
+                        link.queue(&out).map_err(|error| self.broken(&error, Stage::Login))?;
                         Ok(Turn::Go(State::ConnectAnswer { link, assembler, next }))
                     }
                 }
@@ -159,6 +157,7 @@ impl Opening {
                     None => Ok(Turn::Wait(State::ConnectAnswer { link, assembler, next })),
                     Some(answer) => match next.handle(&answer).map_err(|error| self.misspoken(&error, false))? {
                         Login::Granted(conversation) => {
+                            link.wipe_sent();
                             let connection = Connection::new(*link, conversation, self.identity.generation);
                             Ok(Turn::Done(Box::new(connection)))
                         }

@@ -101,13 +101,15 @@ struct Calling {
     timeout: Duration,
     /// Response head bytes that have come so far.
     head: Vec<u8>,
+    head_complete: bool,
     /// Data told by `talk` from here on has not been consumed.
     at: usize,
     /// Body bytes passed on so far.
     passed: u64,
+    /// Body bytes that came although the response has none.
+    dropped: usize,
     /// The application asks for this many bytes of request body.
     wanted: Option<usize>,
-    waited: bool,
 }
 
 /// A body up to this size goes with the call (`docs/web-call.md`).
@@ -115,6 +117,8 @@ pub const INLINE_BODY: u64 = 32 * 1024;
 /// The most bytes of body in one answer to the application. Smaller than an inline body, because a piece exists twice,
 /// in clear and encrypted, and a request in flight must stay below 64 KiB.
 pub const BODY_PIECE: usize = 16 * 1024;
+/// The most bytes of a body that a response must not have which are read for the sake of the connection.
+const DROPPED_BODY: usize = 64 * 1024;
 
 impl Exchange {
     /// Takes a request. Everything needed of it is copied. `userdata`: what the worker's ready list calls it by.
@@ -125,7 +129,7 @@ impl Exchange {
         userdata: Option<usize>,
         now: Instant,
     ) -> Exchange {
-        let request_id = request_id_of(request_id);
+        let request_id = request_id_of(request_id, &worker);
         let sleeper = Sleeper::new(worker.ready().clone(), userdata);
         let body = match request.length {
             BodyLength::Known(length @ 0..=INLINE_BODY) => {
@@ -158,14 +162,18 @@ impl Exchange {
             return Err(Failure::new(Code::RequestInvalid, objection));
         }
         // Paths that are not UTF-8 can match no prefix but those that are.
-        let path = String::from_utf8_lossy(request.path());
-        let pool = self.worker.pool_for_path(&path)?.clone();
+        let path = request.routing_path();
+        let pool = self.worker.pool_for_path(&String::from_utf8_lossy(&path))?.clone();
         self.head = request.to_head(self.worker.software(), &self.request_id);
         Ok(State::CollectBody(Acquire::start(pool, now)))
     }
 
     /// Goes on as far as possible, without blocking.
     pub fn drive(&mut self, now: Instant) -> Step {
+        // Whatever happened since, the socket is asked again: a host's descriptor may have become ready unseen.
+        if let State::Call(calling) = &mut self.state {
+            calling.talk.set_ready();
+        }
         loop {
             let state = std::mem::replace(&mut self.state, State::Aborted);
             match self.turn(state, now) {
@@ -381,6 +389,13 @@ impl Exchange {
                 Err(error) => Err(TalkError::Link(error)),
             },
         };
+        if sent.as_ref().is_ok_and(Talk::has_sent) {
+            // It will not be sent again, so nobody needs it any more.
+            self.head = Vec::new();
+            if let RequestBody::Inline { bytes, .. } = &mut self.body {
+                *bytes = Vec::new();
+            }
+        }
         match sent {
             Ok(talk) => Ok(State::Call(Box::new(Calling {
                 talk,
@@ -389,10 +404,11 @@ impl Exchange {
                 since: now,
                 timeout,
                 head: Vec::new(),
+                head_complete: false,
                 at: 0,
                 passed: 0,
+                dropped: 0,
                 wanted: None,
-                waited: false,
             }))),
             // Nothing reached the server.
             Err(_) if reused => self.reopen(permit, now),
@@ -407,11 +423,18 @@ impl Exchange {
 
     fn go_on(&mut self, mut calling: Box<Calling>, now: Instant) -> Result<(State, Option<Step>), Failure> {
         if self.response.is_some() && calling.at < calling.talk.data().len() {
+            let at_hand = calling.talk.data().len() - calling.at;
             if !self.head_only && !self.response.as_ref().is_some_and(ResponseHead::is_bodyless) {
-                self.check_length(&calling, calling.talk.data().len() - calling.at)?;
+                self.check_length(&calling, at_hand)?;
                 return Ok((State::Call(calling), Some(Step::Body)));
             }
-            calling.at = calling.talk.data().len();
+            calling.at += at_hand;
+            calling.dropped += at_hand;
+            calling.since = now;
+            if calling.dropped > DROPPED_BODY {
+                // The response is complete; the connection is not worth reading all that.
+                return Ok((State::Done, Some(Step::Done)));
+            }
         }
         if calling.wanted.is_some() {
             return match self.body {
@@ -425,20 +448,14 @@ impl Exchange {
                 }
             };
         }
-        if std::mem::take(&mut calling.waited) {
-            calling.talk.set_ready();
-        }
         match calling.talk.drive() {
             Ok(Told::Wait) if now >= calling.since + calling.timeout => Err(calling.timed_out()),
-            Ok(Told::Wait) => {
-                calling.waited = true;
-                Ok((State::Call(calling), Some(Step::Wait)))
-            }
+            Ok(Told::Wait) => Ok((State::Call(calling), Some(Step::Wait))),
             Ok(Told::Data) => {
                 calling.at = 0;
                 match self.response {
                     Some(_) => Ok((State::Call(calling), None)),
-                    None => self.take_head(calling),
+                    None => self.take_head(calling, now),
                 }
             }
             Ok(Told::Read { most }) => {
@@ -460,7 +477,7 @@ impl Exchange {
     }
 
     /// Data has come and the head is not complete yet.
-    fn take_head(&mut self, mut calling: Box<Calling>) -> Result<(State, Option<Step>), Failure> {
+    fn take_head(&mut self, mut calling: Box<Calling>, now: Instant) -> Result<(State, Option<Step>), Failure> {
         let before = calling.head.len();
         let data = calling.talk.data();
         let seen = data.len().min(HEAD_LIMIT.saturating_sub(before));
@@ -481,6 +498,8 @@ impl Exchange {
             Some((head, length)) => {
                 calling.at = length - before;
                 calling.head = Vec::new();
+                calling.head_complete = true;
+                calling.since = now;
                 self.response = Some(head);
                 Ok((State::Call(calling), Some(Step::Head)))
             }
@@ -538,7 +557,7 @@ impl Drop for Exchange {
 
 impl Calling {
     fn stage(&self) -> Stage {
-        if self.passed > 0 || !self.head.is_empty() { Stage::Answer } else { Stage::AwaitAnswer }
+        if self.head_complete || !self.head.is_empty() { Stage::Answer } else { Stage::AwaitAnswer }
     }
 
     fn broken(&self, error: TalkError) -> Failure {
@@ -569,14 +588,11 @@ fn failure(permit: &Permit, code: Code, what: &str) -> Failure {
     Failure::new(code, format!("{}: {what}", describe_server(permit.pool().server(), None)))
 }
 
-/// The host's id if it can stand in a page and a log line, else 16 random bytes in hexadecimal.
-fn request_id_of(given: &[u8]) -> String {
+/// The host's id if it can stand in a page and a log line, else one of the worker's.
+fn request_id_of(given: &[u8], worker: &Worker) -> String {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(byte);
-    if !given.is_empty() && given.len() <= 64 && given.iter().all(is_plain) {
-        return String::from_utf8_lossy(given).into_owned();
+    match !given.is_empty() && given.len() <= 64 && given.iter().all(is_plain) {
+        true => String::from_utf8_lossy(given).into_owned(),
+        false => worker.next_request_id(),
     }
-    let mut bytes = [0u8; 16];
-    // The system's generator does not fail once the machine has booted; an id of zeros would still be harmless.
-    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,9 @@
 //! The request as the application sees it: the head of the web call (`docs/web-call.md`), and the rules by which headers
 //! become variables.
 
-use crate::wire::element::{Value, write_bytes};
+use std::borrow::Cow;
+
+use crate::wire::element::{Value, write_bytes, write_bytes_head};
 
 /// Version of the web call convention that we speak.
 pub const CONVENTION: i64 = 1;
@@ -73,6 +75,18 @@ impl Request<'_> {
         self.target.split(|&byte| byte == b'?').next().unwrap_or_default()
     }
 
+    /// The path by which the server is chosen: as an application that decodes would read it, so that no spelling of a
+    /// path steps around its profile. The application itself gets the target as it was sent.
+    pub fn routing_path(&self) -> Cow<'_, [u8]> {
+        let path = self.path();
+        let is_plain =
+            |path: &[u8]| !path.contains(&b'%') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
+        match is_plain(path) {
+            true => Cow::Borrowed(path),
+            false => Cow::Owned(normalised(path)),
+        }
+    }
+
     /// The head argument of the web call, as the bytes of a list.
     pub fn to_head(&self, software: &str, request_id: &str) -> Vec<u8> {
         let mut variables = Vec::with_capacity(1024);
@@ -128,18 +142,14 @@ impl Request<'_> {
         if self.headers[..place].iter().any(|(earlier, _)| same(earlier)) {
             return;
         }
-        let mut variable = [0u8; 128];
         let prefix: &[u8] = if same(b"content-type") { b"" } else { b"HTTP_" };
-        let length = prefix.len() + name.len();
-        let Some(variable) = variable.get_mut(..length) else { return };
-        variable[..prefix.len()].copy_from_slice(prefix);
-        for (to, from) in variable[prefix.len()..].iter_mut().zip(name) {
-            *to = if *from == b'-' { b'_' } else { from.to_ascii_uppercase() };
-        }
+        write_bytes_head(prefix.len() + name.len(), out);
+        out.extend_from_slice(prefix);
+        out.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
         let mut later =
             self.headers[place + 1..].iter().filter(|(other, _)| same(other)).map(|(_, value)| *value).peekable();
         if later.peek().is_none() {
-            return write_pair(variable, value, out);
+            return write_bytes(value, out);
         }
         let separator: &[u8] = if same(b"cookie") { b"; " } else { b", " };
         let joined = later.fold(value.to_vec(), |mut joined, value| {
@@ -147,7 +157,7 @@ impl Request<'_> {
             joined.extend_from_slice(value);
             joined
         });
-        write_pair(variable, &joined, out);
+        write_bytes(&joined, out);
     }
 }
 
@@ -162,6 +172,42 @@ pub fn write_call(head: &[u8], body: Option<&[u8]>, gateway_object: &[u8], out: 
         None => Value::Undefined.write(out),
     }
     Value::Handle(gateway_object.into()).write(out);
+}
+
+/// Decoded, without empty and dot segments. `%2F` separates segments too, since an application may take it so.
+fn normalised(path: &[u8]) -> Vec<u8> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        match (byte, path.get(at + 1).copied().and_then(hex), path.get(at + 2).copied().and_then(hex)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    let mut segments: Vec<&[u8]> = Vec::new();
+    for segment in decoded.split(|&byte| byte == b'/') {
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let mut path = segments.iter().fold(Vec::with_capacity(decoded.len()), |mut path, segment| {
+        path.push(b'/');
+        path.extend_from_slice(segment);
+        path
+    });
+    if path.is_empty() || decoded.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path
 }
 
 fn write_pair(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
@@ -220,6 +266,23 @@ mod tests {
         ]));
         for name in ["HTTP_PROXY", "HTTP_CONNECTION", "HTTP_TRANSFER_ENCODING", "HTTP_X_OWN"] {
             assert_eq!(variables.get(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_steps_around_its_profile() {
+        for (target, path) in [
+            ("/csp/a?x=/../y", "/csp/a"),
+            ("/csp/%73ecret/x", "/csp/secret/x"),
+            ("/csp/a/../secret/x", "/csp/secret/x"),
+            ("/csp//secret/", "/csp/secret/"),
+            ("/csp/./%2e%2e/secret", "/secret"),
+            ("/csp%2Fsecret", "/csp/secret"),
+            ("/../..", "/"),
+            ("/100%", "/100%"),
+        ] {
+            let request = Request { target: target.as_bytes(), ..Request::default() };
+            assert_eq!(String::from_utf8_lossy(&request.routing_path()), path, "{target}");
         }
     }
 

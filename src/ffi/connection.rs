@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::answer::{sclera_answer, sclera_value};
 use super::worker::sclera_worker;
 use super::{exclusive, export, failed, give, invalid, sclera_result, shared, slice, take, text};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::pool::session::Session;
 
 /// A logged-in connection taken from the pool. One thread at a time.
@@ -28,14 +28,14 @@ export! {
         match Session::get(&worker.worker, server) {
             // SAFETY: the contract.
             Ok(session) => unsafe { give(out, sclera_connection { session }) },
-            Err(failure) => failure_of(&failure),
+            Err(failure) => failed(sclera_result::SCLERA_FAILED, &failure.to_string()),
         }
     }
 }
 
 export! {
-    /// Calls a class method and waits for its end. On success frees the answer with sclera_answer_free. An error of the
-    /// method (SCLERA_FAILED) leaves the connection usable; after any other failure it can only be given back.
+    /// Calls a class method and waits for its end; free the answer with sclera_answer_free. SCLERA_FAILED is an error of
+    /// the method, which leaves the connection usable; after SCLERA_BROKEN it can only be given back.
     fn sclera_connection_call(
         connection: *mut sclera_connection,
         class_name: *const c_char,
@@ -58,7 +58,8 @@ export! {
         match connection.session.call(class, method, elements) {
             // SAFETY: the contract.
             Ok(answer) => unsafe { give(out, sclera_answer::new(answer)) },
-            Err(failure) => failure_of(&failure),
+            Err(failure) if failure.code == Code::ApplicationError => failed(sclera_result::SCLERA_FAILED, &failure.to_string()),
+            Err(failure) => broken(&failure),
         }
     }
 }
@@ -71,7 +72,7 @@ export! {
         let Some(connection) = connection else { return invalid("connection is NULL") };
         match connection.session.write(bytes) {
             Ok(()) => sclera_result::SCLERA_OK,
-            Err(failure) => failure_of(&failure),
+            Err(failure) => broken(&failure),
         }
     }
 }
@@ -102,7 +103,7 @@ export! {
                 *out_length = count;
                 sclera_result::SCLERA_OK
             }
-            Err(failure) => failure_of(&failure),
+            Err(failure) => broken(&failure),
         }
     }
 }
@@ -118,6 +119,6 @@ export! {
     }
 }
 
-fn failure_of(failure: &Failure) -> sclera_result {
-    failed(sclera_result::SCLERA_FAILED, &failure.to_string())
+fn broken(failure: &Failure) -> sclera_result {
+    failed(sclera_result::SCLERA_BROKEN, &failure.to_string())
 }

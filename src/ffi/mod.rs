@@ -28,7 +28,7 @@ pub enum sclera_result {
     SCLERA_INVALID_ARGUMENT = 1,
     /// CSP.ini or a file that it names is wrong; each finding went to the log function.
     SCLERA_CONFIGURATION = 2,
-    /// A connection or a call failed; sclera_last_error says how.
+    /// No connection could be had, or the method that was called ended with an error; sclera_last_error says how.
     SCLERA_FAILED = 3,
     /// The operating system refused something; sclera_last_error says what.
     SCLERA_SYSTEM = 4,
@@ -36,6 +36,8 @@ pub enum sclera_result {
     SCLERA_WRONG_STATE = 5,
     /// A fault in Sclera was caught. Free the object.
     SCLERA_PANIC = 6,
+    /// The connection has broken, or is in doubt: it can only be given back. sclera_last_error says how it came.
+    SCLERA_BROKEN = 7,
 }
 
 /// Borrowed bytes, not NUL-terminated. `data` may be NULL if `length` is 0.

@@ -72,13 +72,11 @@ impl Acquire {
             self.state = match checkout {
                 Checkout::Idle(mut lease) => match lease.connection.is_usable() {
                     true => return Ok(Some(*lease)),
-                    // The server has given it up: another idle one may do, else a new one is made.
-                    false => self.after_stale(*lease, resolver, waker, now)?,
+                    // The server has given it up: the next idle one may do, else a new one is made.
+                    false => State::Start,
                 },
                 Checkout::Open(permit) => open(&self.pool, permit, resolver, waker, now)?,
-                Checkout::Wait(ticket) => {
-                    State::Queued { ticket, until: self.started + self.pool.server().queue_timeout }
-                }
+                Checkout::Wait(ticket) => State::Queued { ticket, until: now + self.pool.server().queue_timeout },
             };
         }
     }
@@ -90,18 +88,6 @@ impl Acquire {
             State::Queued { until, .. } => Wants::until(Some(*until)),
             State::Opening { opening, .. } => opening.wants(),
         }
-    }
-
-    fn after_stale(
-        &self,
-        lease: Lease,
-        resolver: &dyn Resolver,
-        waker: &Waker,
-        now: Instant,
-    ) -> Result<State, Failure> {
-        let Lease { connection, permit, .. } = lease;
-        drop(connection);
-        open(&self.pool, permit, resolver, waker, now)
     }
 
     fn queue_timed_out(&self) -> Failure {

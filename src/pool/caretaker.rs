@@ -44,8 +44,7 @@ impl Caretaker {
         let desk = Arc::new(Desk::default());
         let shared = desk.clone();
         let body = move || {
-            // A panic is a fault of ours; the worker goes on without idle closing, and look-ups run into their limit.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.attend(&pools)));
+            shared.attend(&pools);
             shared.work.lock().ended = true;
             shared.something.notify_all();
         };
@@ -104,18 +103,24 @@ impl Desk {
                 }
                 work.lookups.pop_front()
             };
-            if let Some(lookup) = lookup {
-                lookup.run();
+            // Nobody waits for a look-up that is in no other hands.
+            if let Some(lookup) = lookup.filter(|lookup| Arc::strong_count(lookup) > 1) {
+                unharmed(|| lookup.run());
             }
             let now = Instant::now();
             if let (Some(at), Some(period)) = (next_round, period)
                 && now >= at
             {
-                pools.iter().for_each(|pool| pool.close_idle(now));
+                pools.iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
                 next_round = Some(now + period);
             }
         }
     }
+}
+
+/// A panic is a fault of ours; it must not end the thread that everybody needs.
+fn unharmed(job: impl FnOnce()) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
 }
 
 /// Runs `start` with all signals blocked; a thread that it starts inherits that.

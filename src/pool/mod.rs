@@ -276,8 +276,11 @@ impl Permit {
         &self.pool
     }
 
-    /// Gives the connection back for the next request.
+    /// Gives the connection back for the next request; one that is not settled is closed.
     pub fn put_back(mut self, mut connection: Connection) {
+        if !connection.is_settled() {
+            return;
+        }
         connection.rest();
         self.handed_on = true;
         self.pool.pass_on(Grant::Connection(Box::new(connection)));

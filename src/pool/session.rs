@@ -10,7 +10,7 @@ use super::{Acquire, Lease, Permit};
 use crate::connection::diagnosis::{self, Stage};
 use crate::connection::link::Flow;
 use crate::connection::opening::describe_server;
-use crate::connection::{Connection, TalkError, Told, wait_for};
+use crate::connection::{Connection, TalkError, Told, Wants, wait_for};
 use crate::failure::{Code, Failure};
 use crate::wire::element::{Element, Value};
 use crate::wire::message::Call;
@@ -108,7 +108,7 @@ impl Session {
         for piece in bytes.chunks(16 * 1024) {
             link.queue(piece).map_err(|error| self.broken(&TalkError::Link(error)))?;
             while link.flush().map_err(|error| self.broken(&TalkError::Link(error)))? == Flow::Blocked {
-                self.wait(link.wants(Some(deadline)), deadline)?;
+                self.wait(Wants { read: false, write: true, ..link.wants(Some(deadline)) }, deadline)?;
             }
         }
         self.connection = Some(connection);
@@ -149,7 +149,7 @@ impl Session {
         self.connection.take().ok_or_else(|| self.failure(Code::ConnectionLost, "this connection has broken before"))
     }
 
-    fn wait(&self, wants: crate::connection::Wants, deadline: Instant) -> Result<(), Failure> {
+    fn wait(&self, wants: Wants, deadline: Instant) -> Result<(), Failure> {
         if Instant::now() >= deadline {
             return Err(self.failure(Code::ResponseTimeout, "nothing moved for Server_Response_Timeout"));
         }

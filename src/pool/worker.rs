@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Pool;
 use super::caretaker::Caretaker;
@@ -22,6 +23,9 @@ pub struct Worker {
     ready: Arc<ReadyList>,
     /// The web server's name and version: `SERVER_SOFTWARE`.
     software: String,
+    /// Random, and with `requests` unique: ids for requests whose host gives none.
+    id: u64,
+    requests: AtomicU64,
 }
 
 impl Worker {
@@ -45,7 +49,10 @@ impl Worker {
             }
         }
         let caretaker = Caretaker::start(pools.clone())?;
-        Ok(Worker { profile, pools, caretaker, ready: ReadyList::new()?, software })
+        let mut id = [0; 8];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+        let id = u64::from_ne_bytes(id);
+        Ok(Worker { profile, pools, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
     }
 
     /// The pool of the server that answers for a raw request path.
@@ -83,6 +90,11 @@ impl Worker {
 
     pub fn ready(&self) -> &Arc<ReadyList> {
         &self.ready
+    }
+
+    /// An id that no other request has, in this worker or another.
+    pub fn next_request_id(&self) -> String {
+        format!("{:016x}{:016x}", self.id, self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
     pub fn software(&self) -> &str {

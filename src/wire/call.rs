@@ -26,6 +26,8 @@ pub struct InCall {
     frame_left: u32,
     stage: Stage,
     end: End,
+    /// Bytes of the message that were dropped.
+    dropped: usize,
 }
 
 /// What is wanted of the answer.
@@ -46,7 +48,8 @@ pub enum Event<'a> {
     Data(&'a [u8]),
     /// The same, converted from wide text or a number.
     Text(String),
-    /// The server asked whether we are alive, or for something that was refused; an answer has been queued.
+    /// Output has been acknowledged, or the server asked whether we are alive or for something that was refused; an
+    /// answer has been queued.
     Busy,
     /// The server asks for at most `most` bytes of the request body: answer with [`InCall::answer_read`].
     Read { most: usize },
@@ -71,7 +74,7 @@ enum Stage {
     Short { head: Head, bytes: Vec<u8> },
     /// The payload is kept; beyond `limit` it is refused, or cut if `cut` is set.
     Collect { bytes: Vec<u8>, limit: usize, cut: bool },
-    /// The rest of the payload does not matter.
+    /// The rest of the payload does not matter; it is bounded all the same.
     Skip,
 }
 
@@ -97,6 +100,8 @@ enum End {
 const INVOKE_LIMIT: usize = 512;
 /// The most bytes of an error text that are kept.
 const ERROR_TEXT_LIMIT: usize = 8 * 1024;
+/// The most bytes of one message that are dropped.
+const DROPPED_LIMIT: usize = 64 * 1024;
 
 impl InCall {
     pub(super) fn new(
@@ -118,6 +123,7 @@ impl InCall {
             frame_left: 0,
             stage: Stage::Skip,
             end: End::Undecided,
+            dropped: 0,
         }
     }
 
@@ -187,7 +193,10 @@ impl InCall {
         if self.header_have == Header::LENGTH {
             let next = Header::parse(&self.header);
             match self.frame {
-                None => (self.stage, self.end) = self.start_message(&next)?,
+                None => {
+                    (self.stage, self.end) = self.start_message(&next)?;
+                    self.dropped = 0;
+                }
                 Some(open) if open.continues_with(&next) => {}
                 Some(_) => {
                     let got = format!("{:?}", next.code);
@@ -231,14 +240,19 @@ impl InCall {
     /// Takes at least one byte of `chunk`, which is not empty.
     fn take_payload<'a>(&mut self, chunk: &'a [u8]) -> Result<(usize, Option<Event<'a>>), WireError> {
         match &mut self.stage {
-            Stage::Skip => Ok((chunk.len(), None)),
+            Stage::Skip => {
+                self.drop_bytes(chunk.len())?;
+                Ok((chunk.len(), None))
+            }
             Stage::Collect { bytes, limit, cut } => {
                 let room = *limit - bytes.len();
                 if chunk.len() > room && !*cut {
                     let length = (bytes.len() + chunk.len()) as u64;
                     return Err(WireError::TooLong { what: "answer", length, limit: *limit as u64 });
                 }
-                bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                let kept = chunk.len().min(room);
+                bytes.extend_from_slice(&chunk[..kept]);
+                self.drop_bytes(chunk.len() - kept)?;
                 Ok((chunk.len(), None))
             }
             Stage::Data { left, wide } => {
@@ -306,6 +320,17 @@ impl InCall {
         }
     }
 
+    fn drop_bytes(&mut self, count: usize) -> Result<(), WireError> {
+        self.dropped += count;
+        match self.dropped <= DROPPED_LIMIT {
+            true => Ok(()),
+            false => {
+                let (length, limit) = (self.dropped as u64, DROPPED_LIMIT as u64);
+                Err(WireError::TooLong { what: "message of no use", length, limit })
+            }
+        }
+    }
+
     /// The payload is complete: does what is due. `None` if there is nothing to tell.
     fn finish_message<'a>(&mut self, sequence: u32, out: &mut Vec<u8>) -> Result<Option<Event<'a>>, WireError> {
         let stage = std::mem::replace(&mut self.stage, Stage::Skip);
@@ -328,7 +353,7 @@ impl InCall {
             End::AcknowledgeOutput => {
                 let answer = InvokeAnswer { value: Some(Value::bytes(&[])) };
                 write_message(out, sequence, 0, Code::INVOKE, |out| answer.write(out));
-                None
+                Some(Event::Busy)
             }
             End::Read { most } => Some(Event::Read { most }),
             End::Refuse => {

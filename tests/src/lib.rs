@@ -3,10 +3,16 @@
 pub mod apache;
 pub mod backend;
 pub mod certificates;
+pub mod gate;
 pub mod gateway;
 pub mod host;
+pub mod http;
+pub mod nginx;
 pub mod peer;
+pub mod process;
+pub mod scene;
 pub mod web;
+pub mod web_server;
 
 use std::path::{Path, PathBuf};
 

@@ -212,8 +212,13 @@ fn an_answer_of_any_size_arrives_whole() {
 #[test]
 fn a_head_request_gets_no_body_and_leaves_the_connection_usable() {
     let (server, gateway) = superserver();
-    let answer = gateway.send("HEAD", "/csp/demo/big?bytes=100000", BodyLength::Known(0), &mut std::io::empty());
+    let head = |target: &str| gateway.send("HEAD", target, BodyLength::Known(0), &mut std::io::empty());
+    let answer = head("/csp/demo/big?bytes=40000");
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     assert_eq!(gateway.get("/csp/demo/status/200").status, 200);
     assert_eq!(server.counts().connections, 1);
+    // Reading a long body for nothing costs more than a new connection.
+    let answer = head("/csp/demo/big?bytes=1000000000");
+    assert_eq!((answer.status, answer.body.len(), answer.aborted), (200, 0, false));
+    assert_eq!(gateway.counts().open, 0);
 }

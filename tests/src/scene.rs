@@ -1,0 +1,125 @@
+//! A scene: everything in front of which a web server is tried. A fresh directory with certificates, CSP.ini and static
+//! files, and an embedded superserver in this process.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use sclera_cli::pki;
+use sclera_superserver::application::Application;
+use sclera_superserver::{Options, Running, Superserver};
+use tempfile::TempDir;
+
+/// The user that the gateway's certificate names.
+pub const USER: &str = "WebUser";
+
+/// See the module.
+pub struct Scene {
+    // First, so that it ends before its directory goes.
+    superserver: Option<Running>,
+    directory: TempDir,
+    port: u16,
+}
+
+impl Scene {
+    /// A scene with the applications that come along with the superserver.
+    pub fn new() -> Scene {
+        Scene::with(|options| options)
+    }
+
+    /// A scene with one more application.
+    pub fn with_application(path: &str, application: impl Application) -> Scene {
+        Scene::with(|options| options.application(path, application))
+    }
+
+    /// A scene whose superserver is set up further.
+    pub fn with(set_up: impl FnOnce(Options) -> Options) -> Scene {
+        let mut scene = Scene::empty(pki::DEFAULT_PORT);
+        let options = Options::merge_file(scene.directory().join("superserver.cpf")).port(0);
+        let superserver = Superserver::start(set_up(options)).unwrap_or_else(|error| panic!("{error}"));
+        let port = superserver.port();
+        scene.edit_csp_ini(|text| text.replace(&tcp_port(scene.port), &tcp_port(port)));
+        scene.port = port;
+        scene.superserver = Some(superserver);
+        scene
+    }
+
+    /// A scene in which nothing listens on the superserver's port.
+    pub fn without_superserver() -> Scene {
+        Scene::empty(free_port())
+    }
+
+    fn empty(port: u16) -> Scene {
+        let directory = TempDir::with_prefix("sclera-").expect("a temporary directory");
+        // The web server's workers look into it as their own user.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("its owner may");
+        let options = pki::Options { port, ..pki::Options::new(directory.path(), USER) };
+        let written = pki::init(&options).expect("the certificates can be written");
+        if let Some((uid, gid)) = worker_user() {
+            for path in [&written.gateway.0, &written.gateway.1, &written.config] {
+                chown(path, Some(uid), Some(gid)).expect("root may");
+            }
+        }
+        let scene = Scene { superserver: None, directory, port };
+        fs::create_dir(scene.directory().join("www")).expect("a fresh directory");
+        scene.static_file("static.txt", b"static\n");
+        scene
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn superserver(&self) -> &Running {
+        self.superserver.as_ref().expect("a scene with a superserver")
+    }
+
+    /// Ends the superserver; its port stays as CSP.ini says.
+    pub fn stop_superserver(&mut self) {
+        if let Some(superserver) = self.superserver.take() {
+            superserver.stop();
+        }
+    }
+
+    pub fn csp_ini(&self) -> PathBuf {
+        self.directory().join("CSP.ini")
+    }
+
+    /// Changes CSP.ini in place.
+    pub fn edit_csp_ini(&self, edit: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.csp_ini()).expect("CSP.ini can be read");
+        fs::write(self.csp_ini(), edit(text)).expect("CSP.ini can be written");
+    }
+
+    /// Writes a file below the web server's root.
+    pub fn static_file(&self, name: &str, content: &[u8]) {
+        fs::write(self.directory().join("www").join(name), content).expect("a static file can be written");
+    }
+}
+
+impl Default for Scene {
+    fn default() -> Scene {
+        Scene::new()
+    }
+}
+
+fn tcp_port(port: u16) -> String {
+    format!("TCP_Port={port}\n")
+}
+
+/// A port of 127.0.0.1 on which nothing listens now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has ports");
+    listener.local_addr().expect("a listener has an address").port()
+}
+
+/// User and group that web servers' workers run as; `None` if they stay who we are.
+pub fn worker_user() -> Option<(u32, u32)> {
+    if fs::metadata("/proc/self").ok()?.uid() != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.starts_with("www-data:"))?;
+    let mut fields = line.split(':').skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
