@@ -28,9 +28,12 @@ demo: ## A browser's way through Apache and Nginx to a superserver, to try out (
 
 .PHONY: test
 test: ## Every test; the last line is the total
-	@scripts/setup.sh web test
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory test-setup build
 	@scripts/test.sh
+
+.PHONY: test-setup
+test-setup: ## Only what the tests need: packages, and a Python with the official driver
+	@scripts/setup.sh web test
 
 .PHONY: lint
 lint: ## Formatting, clippy with warnings denied, freshness of include/sclera.h

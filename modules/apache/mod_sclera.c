@@ -934,6 +934,10 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
 
         case SCLERA_STEP_DONE:
             APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_eos_create(alloc));
+            if (!r->sent_bodyct) {
+                /* The whole answer, in one write and now: the browser's next request may be here before we look. */
+                APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_flush_create(alloc));
+            }
             csp_pass(r, answer);
             return OK;
 

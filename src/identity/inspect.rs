@@ -2,7 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry::OID_X509_EXT_EXTENDED_KEY_USAGE;
+use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 
 /// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,14 +23,16 @@ pub struct Facts {
 impl Facts {
     /// The facts of a certificate in DER; `None` if it is no X.509 certificate.
     pub fn of(der: &[u8]) -> Option<Facts> {
-        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let certificate = parse(der)?;
         let mut names = certificate.subject().iter_common_name();
         let common_name = match (names.next(), names.next()) {
             (Some(name), None) => name.as_str().ok().map(str::to_owned),
             _ => None,
         };
-        let for_clients = match certificate.extended_key_usage() {
-            Ok(Some(usage)) => usage.value.any || usage.value.client_auth,
+        let for_clients = match certificate.get_extension_unique(&OID_X509_EXT_EXTENDED_KEY_USAGE) {
+            Ok(Some(extension)) => {
+                ExtendedKeyUsage::from_der(extension.value).is_ok_and(|(_, usage)| usage.any || usage.client_auth)
+            }
             Ok(None) => true,
             Err(_) => false,
         };
@@ -47,7 +52,13 @@ impl Facts {
 
 /// Whether a certificate is issued to this public key, given as its SubjectPublicKeyInfo in DER.
 pub(super) fn holds_public_key(der: &[u8], public_key: &[u8]) -> bool {
-    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.public_key().raw == public_key)
+    parse(der).is_some_and(|certificate| certificate.public_key().raw == public_key)
+}
+
+/// Leaves extensions as bytes: the parser's table of all of them would stay allocated for the life of the process.
+fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
+    let (_, certificate) = X509CertificateParser::new().with_deep_parse_extensions(false).parse(der).ok()?;
+    Some(certificate)
 }
 
 /// Seconds since 1970.
