@@ -41,7 +41,7 @@ impl Superserver {
     }
 
     /// The next message; `None` when the client has closed.
-    pub fn next(&mut self) -> Option<Message> {
+    pub fn message(&mut self) -> Option<Message> {
         loop {
             let (used, message) = self.assembler.push(&self.unread).expect("the gateway's own bytes");
             self.unread.drain(..used);
@@ -69,7 +69,7 @@ impl Superserver {
 
     /// Answers the handshake.
     pub fn handshake(&mut self) -> Option<()> {
-        let request = self.next()?;
+        let request = self.message()?;
         let answer = HandshakeAnswer { version: 69, features: 1, locale: "UNICODE".to_owned() };
         self.answer(&request, Code::OK, |out| answer.write(out));
         Some(())
@@ -78,10 +78,10 @@ impl Superserver {
     /// Answers handshake and login, and gives the gateway object its handle.
     pub fn log_in(&mut self) -> Option<()> {
         self.handshake()?;
-        let request = self.next()?;
+        let request = self.message()?;
         let answer = ConnectAnswer { server_version: "peer".to_owned(), process: "1".to_owned(), options: 32 };
         self.answer(&request, Code::OK, |out| answer.write(out));
-        let request = self.next()?;
+        let request = self.message()?;
         self.answer(&request, Code::MAKE_PROXY, |out| Value::Handle((*b"3@Gateway").as_slice().into()).write(out));
         Some(())
     }
@@ -89,7 +89,7 @@ impl Superserver {
     /// Logs in and waits for the call of a web request.
     pub fn await_call(&mut self) -> Option<Message> {
         self.log_in()?;
-        let call = self.next()?;
+        let call = self.message()?;
         Call::read(&call.payload).expect("a call");
         Some(call)
     }
@@ -105,6 +105,6 @@ impl Superserver {
 
     /// Keeps the connection open until the gateway closes it.
     pub fn hold(mut self) {
-        while self.next().is_some() {}
+        while self.message().is_some() {}
     }
 }

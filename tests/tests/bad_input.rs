@@ -260,7 +260,7 @@ fn a_server_of_another_protocol_is_no_superserver() {
     assert_failure(&scene.get(&format!("TCP_Port={ssh}")), 500, 502);
     let huge = peer::listen(|stream| {
         let mut server = peer::Superserver::new(stream);
-        server.next();
+        server.message();
         server.send(&[0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         server.hold();
     });
@@ -274,14 +274,14 @@ fn a_server_that_closes_at_any_step_is_told_by_the_step() {
     assert_failure(&scene.get(&format!("TCP_Port={at_accept}")), 403, 502);
     let at_handshake = peer::listen(|stream| {
         let mut server = peer::Superserver::new(stream);
-        server.next();
+        server.message();
         server.close();
     });
     assert_failure(&scene.get(&format!("TCP_Port={at_handshake}")), 403, 502);
     let at_login = peer::listen(|stream| {
         let mut server = peer::Superserver::new(stream);
         server.handshake();
-        server.next();
+        server.message();
         server.close();
     });
     assert_failure(&scene.get(&format!("TCP_Port={at_login}")), 403, 502);
@@ -404,7 +404,7 @@ fn an_application_that_says_nothing_and_one_that_trickles_its_head_run_into_the_
                 sclera::wire::message::Invoke::write_output(&[*byte], out);
             });
             server.send(&message);
-            if server.next().is_none() {
+            if server.message().is_none() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(300));
