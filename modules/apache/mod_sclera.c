@@ -803,6 +803,16 @@ static int csp_give_body(request_rec *r, sclera_exchange *exchange, apr_bucket_b
     return OK;
 }
 
+/* The one line of a failed exchange; written before the browser can see the failure. */
+static void csp_log_failure(request_rec *r, const sclera_exchange *exchange)
+{
+    sclera_failure failure = {.size = sizeof(failure)};
+
+    if (sclera_exchange_failure(exchange, &failure)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s", failure.message);
+    }
+}
+
 static int csp_take_head(request_rec *r, sclera_exchange *exchange)
 {
     sclera_response response = {.size = sizeof(response)};
@@ -900,6 +910,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
             break;
 
         case SCLERA_STEP_HEAD:
+            csp_log_failure(r, exchange);
             status = csp_take_head(r, exchange);
             if (status != OK) {
                 return status;
@@ -943,6 +954,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
 
         case SCLERA_STEP_ABORT:
         default:
+            csp_log_failure(r, exchange);
             return head_known ? csp_cut(r, answer) : HTTP_INTERNAL_SERVER_ERROR;
         }
     }
@@ -950,7 +962,6 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
 
 static int csp_serve(request_rec *r, csp_site *site)
 {
-    sclera_failure failure = {.size = sizeof(failure)};
     sclera_worker *worker = csp_worker(site);
     sclera_exchange *exchange = NULL;
     int64_t content_length;
@@ -971,9 +982,6 @@ static int csp_serve(request_rec *r, csp_site *site)
 
     status = csp_carry(r, exchange, content_length != 0);
 
-    if (sclera_exchange_failure(exchange, &failure)) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s", failure.message);
-    }
     sclera_exchange_free(exchange);
     return status;
 }

@@ -1,19 +1,21 @@
-//! Debian's httpd with a configuration of its own, ended with the value.
+//! The stock httpd with our module.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
+use rustix::process::Signal;
 
 use crate::host::{Run, run};
-use crate::root;
+use crate::process::{Server, wait_until};
+use crate::scene::{Scene, free_port, worker_user};
+use crate::web_server::{WebServer, module};
 
-/// How long starting, stopping and reloading may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What every test may use of httpd's own modules.
+const MODULES: &str =
+    "authz_core authn_core authn_file authz_user auth_basic alias dir env mime negotiation rewrite setenvif";
 
 #[derive(Clone, Copy, Debug)]
 pub enum Mpm {
@@ -34,155 +36,109 @@ impl Mpm {
     }
 }
 
-/// The line that loads the module as existing configurations do.
-pub fn load_module() -> String {
-    format!("LoadModule csp_module_sa {}\n", module().display())
+/// The line that loads the module under a name; existing configurations say `csp_module_sa`.
+pub fn load(name: &str) -> String {
+    format!("LoadModule {name} {}\n", module("mod_sclera.so").display())
 }
 
-pub fn module() -> PathBuf {
-    let module = root().join("build/mod_sclera.so");
-    assert!(module.exists(), "{} is missing: run `make build`", module.display());
-    module
-}
-
-/// A configuration in a directory; not running yet.
-pub struct Site {
-    directory: TempDir,
-    pub port: u16,
-}
-
-impl Site {
-    /// The modules and settings of every test, then `directives`. `DOCUMENTS` in them stands for the document root.
-    pub fn new(mpm: Mpm, directives: &str) -> Site {
-        let directory = tempfile::Builder::new().prefix("sclera-apache.").tempdir_in("/tmp").expect("a directory");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|probe| probe.local_addr()).expect("a free port").port();
-        let site = Site { directory, port };
-        fs::create_dir(site.documents()).expect("the document root");
-        let mut text = String::new();
-        let modules =
-            "authz_core authn_core authn_file authz_user auth_basic alias dir env mime negotiation rewrite setenvif";
-        for module in modules.split(' ').chain([mpm.module()]) {
-            text += &format!("LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so\n");
-        }
-        let path = site.path().display();
-        text += &format!(
-            "ServerName localhost\nListen 127.0.0.1:{port}\nPidFile {path}/httpd.pid\nDefaultRuntimeDir {path}\n\
-             User www-data\nGroup www-data\nTypesConfig /etc/mime.types\nDocumentRoot {documents}\n\
-             ErrorLog {path}/error.log\nLogFormat \"%r %>s id=%{{SCLERA_REQUEST_ID}}e\" test\nCustomLog {path}/access.log test\n\
-             GracefulShutdownTimeout 5\n",
-            documents = site.documents().display(),
-        );
-        text += &directives.replace("DOCUMENTS", &site.documents().display().to_string());
-        fs::write(site.path().join("httpd.conf"), text).expect("writing httpd.conf");
-        let open = |path: &Path| {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("opening the directory");
-        };
-        open(site.path());
-        site
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Writes a static file below the document root.
-    pub fn file(self, path: &str, content: &str) -> Site {
-        let path = self.documents().join(path);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("directories");
-        fs::write(path, content).expect("writing a file");
-        self
-    }
-
-    pub fn documents(&self) -> PathBuf {
-        self.path().join("htdocs")
-    }
-
-    pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.path().join(name)).unwrap_or_default()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new("/usr/sbin/apache2");
-        command.arg("-d").arg(self.path()).arg("-f").arg(self.path().join("httpd.conf")).stdin(Stdio::null());
-        command
-    }
-
-    /// `apache2 -t`.
-    pub fn check(&self) -> Run {
-        run(self.command().arg("-t"))
-    }
-
-    pub fn start(self) -> Apache {
-        let mut command = self.command();
-        // A group of its own: the prefork MPM ends its children by signalling the whole group.
-        command.arg("-DFOREGROUND").stderr(Stdio::null()).process_group(0);
-        let process = command.spawn().expect("apache2 starts");
-        let mut apache = Apache { site: self, process };
-        apache.wait_until("listens", |apache| TcpStream::connect(("127.0.0.1", apache.port())).is_ok());
-        apache
-    }
-}
-
-/// A running httpd.
+/// An httpd in front of a scene.
+#[derive(Debug)]
 pub struct Apache {
-    pub site: Site,
-    process: Child,
+    server: Server,
+    port: u16,
+    directory: PathBuf,
 }
 
 impl Apache {
-    pub fn start(mpm: Mpm, directives: &str) -> Apache {
-        Site::new(mpm, directives).start()
+    /// Starts it with the module loaded, CSP.ini named, and these directives.
+    pub fn start_with(scene: &Scene, mpm: Mpm, directives: &str) -> Apache {
+        let csp = format!("{}CSPConfigPath {}\n", load("csp_module_sa"), scene.directory().display());
+        Apache::start_bare(scene, mpm, &(csp + directives))
     }
 
-    pub fn port(&self) -> u16 {
-        self.site.port
+    /// Starts it with these directives alone.
+    pub fn start_bare(scene: &Scene, mpm: Mpm, directives: &str) -> Apache {
+        let (directory, port) = prepare(scene, mpm, directives);
+        // A group of its own: the prefork MPM ends its children by signalling its whole group.
+        let mut server = Server::start(httpd(&directory).arg("-DFOREGROUND").stderr(Stdio::null()).process_group(0));
+        let accepts = wait_until(|| match server.ended() {
+            Some(_) => Some(false),
+            None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
+        });
+        let apache = Apache { server, port, directory };
+        assert_eq!(accepts, Some(true), "httpd does not start: {}", apache.error_log());
+        apache
     }
 
-    pub fn error_log(&self) -> String {
-        self.site.log("error.log")
+    /// Runs `apache2 -t` on these directives.
+    pub fn test(scene: &Scene, directives: &str) -> Run {
+        let (directory, _) = prepare(scene, Mpm::Event, directives);
+        run(httpd(&directory).arg("-t"))
     }
 
-    /// Reads the configuration anew and waits until that is done.
-    pub fn graceful(&mut self) {
-        let resumed = |apache: &mut Apache| apache.error_log().matches("resuming normal operations").count();
-        let before = resumed(self);
-        self.signal("USR1");
-        self.wait_until("restarts gracefully", |apache| resumed(apache) > before);
-    }
-
-    /// The process ids of the children.
-    pub fn children(&self) -> Vec<u32> {
-        let listed = run(Command::new("pgrep").arg("-P").arg(self.process.id().to_string()));
-        listed.stdout.lines().filter_map(|line| line.parse().ok()).collect()
-    }
-
-    /// Ends it in an orderly way; whether its exit status was 0.
-    pub fn stop(mut self) -> bool {
-        self.signal("TERM");
-        self.process.wait().expect("waiting for apache2").success()
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = run(Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()));
-        assert!(sent.success, "{sent:?}");
-    }
-
-    pub fn wait_until(&mut self, what: &str, mut happened: impl FnMut(&mut Apache) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !happened(self) {
-            let ended = self.process.try_wait().expect("asking for apache2");
-            assert!(ended.is_none() && Instant::now() < deadline, "{what}: not seen. {ended:?} {}", self.error_log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    /// The access log so far: request line, status, `id=` and the request's id.
+    pub fn access_log(&self) -> String {
+        fs::read_to_string(self.directory.join("access.log")).unwrap_or_default()
     }
 }
 
-impl Drop for Apache {
-    fn drop(&mut self) {
-        if let Ok(None) = self.process.try_wait() {
-            self.signal("TERM");
-            let _ = self.process.wait();
-        }
+impl WebServer for Apache {
+    /// Directives of the server.
+    fn start(scene: &Scene, directives: &str) -> Apache {
+        Apache::start_with(scene, Mpm::Event, directives)
     }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn error_log(&self) -> String {
+        fs::read_to_string(self.directory.join("error.log")).unwrap_or_default()
+    }
+
+    /// Restarts gracefully; none of the old children takes connections any more.
+    fn reload(&self) -> bool {
+        let resumed = || self.error_log().matches("resuming normal operations").count();
+        let (before, old) = (resumed(), self.workers());
+        self.server.signal(Signal::USR1);
+        wait_until(|| {
+            let now = self.workers();
+            (resumed() > before && !now.is_empty() && old.iter().all(|pid| !now.contains(pid))).then_some(true)
+        })
+        .unwrap_or_else(|| panic!("the restart has no outcome: {}", self.error_log()))
+    }
+
+    fn stop(mut self) -> bool {
+        self.server.stop(Signal::TERM).is_some_and(|status| status.success())
+    }
+
+    fn workers(&self) -> Vec<u32> {
+        self.server.children()
+    }
+}
+
+/// A directory with a complete configuration, and the port in it.
+fn prepare(scene: &Scene, mpm: Mpm, directives: &str) -> (PathBuf, u16) {
+    let port = free_port();
+    let directory = scene.directory().join(format!("apache-{port}"));
+    fs::create_dir(&directory).expect("a fresh directory");
+    let modules = MODULES.split(' ').chain([mpm.module()]);
+    let modules = modules.map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"));
+    let user = worker_user().map_or("", |_| "User www-data\nGroup www-data\n");
+    let configuration = format!(
+        "{modules}{user}ServerName localhost\nListen 127.0.0.1:{port}\nPidFile {here}/httpd.pid\nDefaultRuntimeDir {here}\n\
+         TypesConfig /etc/mime.types\nDocumentRoot {root}/www\nErrorLog {here}/error.log\n\
+         LogFormat \"%r %>s id=%{{SCLERA_REQUEST_ID}}e\" test\nCustomLog {here}/access.log test\n{directives}\n",
+        modules = modules.collect::<String>(),
+        here = directory.display(),
+        root = scene.directory().display(),
+    );
+    fs::write(directory.join("httpd.conf"), configuration).expect("a fresh directory");
+    (directory, port)
+}
+
+fn httpd(directory: &std::path::Path) -> Command {
+    let mut command = Command::new("/usr/sbin/apache2");
+    command.arg("-d").arg(directory).arg("-f").arg(directory.join("httpd.conf")).stdin(Stdio::null());
+    command
 }

@@ -1,7 +1,6 @@
 //! What the tests of the whole product share: certificates, a C host, hostile peers, web servers.
 
 pub mod apache;
-pub mod backend;
 pub mod certificates;
 pub mod gate;
 pub mod gateway;
@@ -11,7 +10,6 @@ pub mod nginx;
 pub mod peer;
 pub mod process;
 pub mod scene;
-pub mod web;
 pub mod web_server;
 
 use std::path::{Path, PathBuf};
