@@ -36,8 +36,16 @@ impl Gateway {
             "[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=127.0.0.1\n{lines}\n\
              [APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n"
         );
-        let loaded = Profile::parse(Path::new("CSP.ini"), text.as_bytes()).expect("a good CSP.ini");
-        let worker = Worker::start(Ok(Arc::new(loaded.profile)), "test".to_owned(), Log::silent()).expect("a worker");
+        Gateway::with(Profile::parse(Path::new("CSP.ini"), text.as_bytes()).expect("a good CSP.ini").profile)
+    }
+
+    /// A gateway as this CSP.ini describes it.
+    pub fn of(config: &Path) -> Gateway {
+        Gateway::with(Profile::load(config).expect("a good CSP.ini").profile)
+    }
+
+    fn with(profile: Profile) -> Gateway {
+        let worker = Worker::start(Ok(Arc::new(profile)), "test".to_owned(), Log::silent()).expect("a worker");
         Gateway { worker: Arc::new(worker) }
     }
 

@@ -4,11 +4,15 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::{HandshakeKind, ProtocolVersion};
+use sclera::connection::wait_for;
 use sclera::exchange::request::BodyLength;
 use sclera::failure::Code;
+use sclera::pool::{Acquire, Lease};
 use sclera_superserver::{Options, Running, Superserver};
 use sclera_tests::gateway::Gateway;
 use sclera_tests::peer;
+use sclera_tests::scene::Scene;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -164,6 +168,36 @@ fn names_are_resolved_and_both_families_of_addresses_are_tried() {
     let (server, _) = superserver();
     let gateway = Gateway::local(&format!("TCP_Port={}", server.port()).replace("TCP", "Ip_Address=localhost\nTCP"));
     assert_eq!(gateway.get("/csp/demo/status/200").status, 200);
+}
+
+/// Makes a new connection, though another may be idle.
+fn open(gateway: &Gateway) -> Lease {
+    let pool = gateway.worker.pool_by_name("LOCAL").expect("the server").clone();
+    let mut acquire = Acquire::start(pool, Instant::now());
+    loop {
+        let waker = std::task::Waker::noop();
+        match acquire.drive(gateway.worker.caretaker(), waker, Instant::now()).expect("a connection") {
+            Some(lease) => return lease,
+            None => wait_for(acquire.wants()).expect("waiting"),
+        }
+    }
+}
+
+#[test]
+fn a_second_connection_resumes_the_tls_session_of_the_first() {
+    for (code, version) in [(16, ProtocolVersion::TLSv1_2), (32, ProtocolVersion::TLSv1_3)] {
+        let scene = Scene::new();
+        scene.edit_csp_ini(|text| {
+            let text = text.replace("SSLCC_Protocol_Min=16", &format!("SSLCC_Protocol_Min={code}"));
+            text.replace("SSLCC_Protocol_Max=32", &format!("SSLCC_Protocol_Max={code}"))
+        });
+        let gateway = Gateway::of(&scene.csp_ini());
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut lease = open(&gateway);
+            let state = lease.connection.link_mut().tls_state().expect("TLS");
+            assert_eq!((state.protocol_version(), state.handshake_kind()), (Some(version), Some(kind)));
+        }
+    }
 }
 
 /// `length` bytes, byte k = k mod 256.
