@@ -49,11 +49,11 @@ bench: ## Compare with static files and with the web servers' own mutual TLS pro
 
 .PHONY: header
 header: ## Write include/sclera.h anew from src/ffi
-	SCLERA_WRITE_HEADER=1 $(CARGO) test --locked -p sclera-tests --test header
+	SCLERA_WRITE_HEADER=1 $(CARGO) test --locked --workspace --test header
 
 .PHONY: header-check
 header-check: ## Compare include/sclera.h with src/ffi
-	$(CARGO) test --locked -p sclera-tests --test header
+	$(CARGO) test --locked --workspace --test header
 
 .PHONY: programs
 programs:
