@@ -20,8 +20,12 @@
 /* where InterSystems' kits and containers keep CSP.ini */
 #define NGX_HTTP_SCLERA_CONFIG_PATH   "/opt/webgateway/bin"
 
-/* pieces of a response up to this size are gathered to spare a system call */
+/*
+ * pieces of a response are gathered to spare system calls: small ones always,
+ * large ones as long as the client takes all that it is sent
+ */
 #define NGX_HTTP_SCLERA_GATHER        2048
+#define NGX_HTTP_SCLERA_GATHER_LARGE  16384
 
 #define NGX_HTTP_SCLERA_FILE_PIECE    16384
 
@@ -92,6 +96,7 @@ typedef struct {
     unsigned                     head_sent:1;
     unsigned                     last_sent:1;
     unsigned                     blocked:1;       /* output waits for the client */
+    unsigned                     slow:1;          /* it did so before */
     unsigned                     need_body:1;     /* the exchange waits for the client's body */
 } ngx_http_sclera_ctx_t;
 
@@ -187,6 +192,9 @@ static ngx_int_t ngx_http_sclera_head(ngx_http_sclera_ctx_t *ctx);
 static ngx_int_t ngx_http_sclera_response_headers(ngx_http_request_t *r,
     sclera_response *response);
 static ngx_int_t ngx_http_sclera_body(ngx_http_sclera_ctx_t *ctx);
+static ngx_int_t ngx_http_sclera_make_room(ngx_http_sclera_ctx_t *ctx,
+    size_t length);
+static void ngx_http_sclera_free_gather(ngx_http_sclera_ctx_t *ctx);
 static ngx_int_t ngx_http_sclera_send_head(ngx_http_sclera_ctx_t *ctx);
 static ngx_int_t ngx_http_sclera_flush(ngx_http_sclera_ctx_t *ctx);
 static ngx_int_t ngx_http_sclera_output(ngx_http_sclera_ctx_t *ctx,
@@ -2197,19 +2205,13 @@ ngx_http_sclera_body(ngx_http_sclera_ctx_t *ctx)
         return NGX_OK;
     }
 
-    b = ctx->gather;
-
-    if (b == NULL && body.length <= NGX_HTTP_SCLERA_GATHER
-        && (off_t) body.length != ctx->rest)
+    if ((off_t) body.length != ctx->rest
+        && ngx_http_sclera_make_room(ctx, body.length) != NGX_OK)
     {
-        b = ngx_create_temp_buf(r->pool, NGX_HTTP_SCLERA_GATHER);
-        if (b == NULL) {
-            return NGX_ERROR;
-        }
-
-        b->tag = (ngx_buf_tag_t) &ngx_http_sclera_module;
-        ctx->gather = b;
+        return NGX_ERROR;
     }
+
+    b = ctx->gather;
 
     if (b && (off_t) body.length != ctx->rest
         && (size_t) (b->end - b->last) >= body.length)
@@ -2277,6 +2279,52 @@ passed:
     sclera_exchange_consume(ctx->exchange, body.length);
 
     return NGX_OK;
+}
+
+
+/* a buffer to gather a piece of this size in, if such pieces are gathered */
+
+static ngx_int_t
+ngx_http_sclera_make_room(ngx_http_sclera_ctx_t *ctx, size_t length)
+{
+    size_t      size;
+    ngx_buf_t  *b;
+
+    b = ctx->gather;
+    size = (length <= NGX_HTTP_SCLERA_GATHER) ? NGX_HTTP_SCLERA_GATHER
+                                              : NGX_HTTP_SCLERA_GATHER_LARGE;
+
+    if (length > size || (ctx->slow && size == NGX_HTTP_SCLERA_GATHER_LARGE)) {
+        return NGX_OK;
+    }
+
+    if (b && (b->pos != b->last || (size_t) (b->end - b->start) >= size)) {
+        return NGX_OK;
+    }
+
+    ngx_http_sclera_free_gather(ctx);
+
+    b = ngx_create_temp_buf(ctx->request->pool, size);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->tag = (ngx_buf_tag_t) &ngx_http_sclera_module;
+    ctx->gather = b;
+
+    return NGX_OK;
+}
+
+
+/* a large one goes back to the system, a small one stays with the request */
+
+static void
+ngx_http_sclera_free_gather(ngx_http_sclera_ctx_t *ctx)
+{
+    if (ctx->gather) {
+        (void) ngx_pfree(ctx->request->pool, ctx->gather->start);
+        ctx->gather = NULL;
+    }
 }
 
 
@@ -2361,38 +2409,42 @@ static ngx_int_t
 ngx_http_sclera_drained(ngx_http_sclera_ctx_t *ctx)
 {
     size_t      size;
-    ngx_buf_t  *b;
+    ngx_buf_t  *gather, *piece;
 
-    b = &ctx->piece;
+    piece = &ctx->piece;
+    gather = ctx->gather;
 
-    if (b->pos != b->last) {
+    if (piece->pos != piece->last || (gather && gather->pos != gather->last)) {
+        ctx->slow = 1;
+    }
+
+    if (gather && gather->pos == gather->last) {
+        gather->pos = gather->start;
+        gather->last = gather->start;
+        gather->flush = 0;
+
+        if (ctx->slow && gather->end - gather->start > NGX_HTTP_SCLERA_GATHER) {
+            ngx_http_sclera_free_gather(ctx);
+            gather = NULL;
+        }
+    }
+
+    if (piece->pos != piece->last) {
         return NGX_AGAIN;
     }
 
-    if (b->start) {
-        size = b->end - b->start;
+    if (piece->start) {
+        size = piece->end - piece->start;
 
         if (ctx->rest != -1) {
             ctx->rest -= size;
         }
 
-        ngx_memzero(b, sizeof(ngx_buf_t));
+        ngx_memzero(piece, sizeof(ngx_buf_t));
         sclera_exchange_consume(ctx->exchange, size);
     }
 
-    b = ctx->gather;
-
-    if (b) {
-        if (b->pos != b->last) {
-            return NGX_AGAIN;
-        }
-
-        b->pos = b->start;
-        b->last = b->start;
-        b->flush = 0;
-    }
-
-    return NGX_OK;
+    return (gather && gather->pos != gather->last) ? NGX_AGAIN : NGX_OK;
 }
 
 
