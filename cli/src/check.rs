@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sclera::identity::{Identity, credential};
-use sclera::profile::{Profile, Severity};
+use sclera::profile::{Environment, Profile, Severity};
 
 use crate::Outcome;
 
@@ -19,7 +19,7 @@ pub struct Options {
 
 /// Prints every finding, one a line, and sums them up.
 pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
-    let (profile, findings) = match Profile::load(&options.config) {
+    let (profile, findings) = match Profile::load(&options.config, &Environment::of_process()) {
         Ok(loaded) => (Some(loaded.profile), loaded.notices),
         Err(findings) => (None, findings),
     };

@@ -353,7 +353,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use sclera::identity::{Credential, Identity, credential};
-    use sclera::profile::{Profile, Route};
+    use sclera::profile::{Environment, Profile, Route};
 
     use super::*;
 
@@ -361,7 +361,7 @@ mod tests {
     fn what_is_written_is_a_working_mutual_tls_profile_without_any_finding() {
         let directory = tempfile::tempdir().unwrap();
         let written = init(&Options::new(directory.path().join("new/pki"), "gwuser")).unwrap();
-        let loaded = Profile::load(&written.config).unwrap();
+        let loaded = Profile::load(&written.config, &Environment::none()).unwrap();
         assert_eq!(loaded.notices, []);
         let server = &loaded.profile.servers[0];
         assert!(matches!(credential(server), Credential::MutualTls { .. }));

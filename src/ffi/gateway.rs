@@ -9,7 +9,7 @@ use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::check_as_user;
 use crate::identity::{Checked, Identity, credential};
-use crate::profile::{Finding, Profile, Security, Severity};
+use crate::profile::{Environment, Finding, Profile, Security, Severity};
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ fn open(path: &Path, software: String, log: Log) -> sclera_gateway {
 
 /// Reads CSP.ini and logs every finding. The failure is the one that requests get.
 fn load(path: &Path, log: &Log) -> Result<Profile, Failure> {
-    match Profile::load(path) {
+    match Profile::load(path, &Environment::of_process()) {
         Ok(loaded) => {
             loaded.notices.iter().for_each(|finding| report(finding, log));
             for server in loaded.profile.servers.iter().filter(|server| server.enabled) {

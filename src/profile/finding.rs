@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::failure::Code;
 
-/// The place in a file from which a value was read.
+/// The place from which a value was read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// The file, as it was named when it was loaded.
+    /// The file, as it was named when it was loaded; `$NAME` for a variable of the environment.
     pub file: Arc<Path>,
-    /// The line, counted from 1.
-    pub line: u32,
+    /// The line, counted from 1; `None` for a variable, and for a file that holds nothing but the value.
+    pub line: Option<u32>,
     /// The section's name without brackets, as the file spells it.
     pub section: String,
     /// The key, as the file spells it; empty for the section's own line.
@@ -22,7 +22,11 @@ pub struct Origin {
 impl fmt::Display for Origin {
     /// Such as `/etc/CSP.ini:12 [LOCAL] SSLCC_Certificate_File`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{} [{}]", self.file.display(), self.line, self.section)?;
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, " [{}]", self.section)?;
         if self.key.is_empty() { Ok(()) } else { write!(f, " {}", self.key) }
     }
 }
@@ -79,7 +83,7 @@ pub struct Finding {
     pub severity: Severity,
     /// The failure that follows from it, if one does.
     pub code: Option<Code>,
-    /// The file it is about.
+    /// The file it is about; `$NAME` for a variable of the environment.
     pub file: Arc<Path>,
     /// The line, counted from 1; `None` if it is about the file as a whole.
     pub line: Option<u32>,
@@ -126,7 +130,7 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Finding {
         Finding {
-            line: Some(origin.line),
+            line: origin.line,
             section: Some(origin.section.clone()),
             key: (!origin.key.is_empty()).then(|| origin.key.clone()),
             ..Finding::about_file(severity, code, &origin.file, message, remedy)
@@ -192,7 +196,7 @@ mod tests {
     fn a_finding_is_one_line_with_place_value_reason_and_remedy() {
         let origin = Origin {
             file: Path::new("/etc/CSP.ini").into(),
-            line: 12,
+            line: Some(12),
             section: "LOCAL".into(),
             key: "TCP_Port".into(),
         };

@@ -4,8 +4,9 @@
 //! everything found is reported together as [`Finding`]s. What it returns is plain data without any state of its own; a
 //! reload loads a second one.
 //!
-//! The way through the folder: `text` cuts the file into lines, sections and keys; `parameter` is the one table of
-//! settings; `reader` takes the values the table describes out of the text; `server`, `application` and `route` are what
+//! The way through the folder: `text` cuts a file into lines, sections and keys; `layers` lays fragments, environment and
+//! secret files over it; `parameter` is the one table of settings; `reader` takes the values the table describes out of
+//! the layers; `server`, `application` and `route` are what
 //! the rest of Sclera sees.
 //!
 //! Decisions where the documentation is silent:
@@ -22,6 +23,7 @@
 mod application;
 pub(crate) mod file;
 mod finding;
+mod layers;
 pub mod parameter;
 mod reader;
 mod route;
@@ -36,6 +38,7 @@ use zeroize::Zeroizing;
 
 pub use application::Application;
 pub use finding::{Finding, Origin, Setting, Severity};
+pub use layers::{Environment, fragment_files};
 pub use route::Route;
 pub use secret::{Secret, Unusable};
 pub use server::{KeyType, Security, Server, TlsRange, TlsSettings};
@@ -73,15 +76,17 @@ pub struct Loaded {
 }
 
 impl Profile {
-    /// Reads the file at `path`.
+    /// Reads the file at `path` and its fragments, and lays the environment over them.
     ///
     /// # Errors
     ///
-    /// All findings about a file that cannot be used, at least one of them of [`Severity::Error`]: it is absent,
-    /// unreadable, not a regular file, larger than 16 MiB, not text, or holds wrong values.
-    pub fn load(path: &Path) -> Result<Loaded, Vec<Finding>> {
-        let (text, findings) = text::Text::read(path)?;
-        reader::read(&text, findings)
+    /// All findings about files that cannot be used, at least one of them of [`Severity::Error`]: absent, unreadable,
+    /// not a regular file, larger than 16 MiB, not text, or with wrong values.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Vec<Finding>> {
+        let (text, mut findings) = text::Text::read(path)?;
+        let fragments = layers::fragments(path, &mut findings)?;
+        let layers = layers::Layers::new(&text, &fragments, environment, &mut findings);
+        reader::read(&layers, findings)
     }
 
     /// Reads `bytes` as if they were the content of the file at `path`, which is only named in messages.
@@ -91,8 +96,9 @@ impl Profile {
     /// As [`Profile::load`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Loaded, Vec<Finding>> {
         let bytes = Zeroizing::new(bytes.to_vec());
-        let (text, findings) = text::Text::parse(path.into(), bytes)?;
-        reader::read(&text, findings)
+        let (text, mut findings) = text::Text::parse(path.into(), bytes)?;
+        let layers = layers::Layers::new(&text, &[], &Environment::none(), &mut findings);
+        reader::read(&layers, findings)
     }
 
     /// The index of the server of this name, compared without regard to case.
@@ -131,7 +137,8 @@ mod tests {
         let mut count = 0;
         for file in std::fs::read_dir(directory).unwrap() {
             let path = file.unwrap().path();
-            let loaded = Profile::load(&path).unwrap_or_else(|findings| panic!("{}", findings[0]));
+            let loaded =
+                Profile::load(&path, &Environment::none()).unwrap_or_else(|findings| panic!("{}", findings[0]));
             assert!(!loaded.profile.servers.is_empty(), "{}", path.display());
             count += 1;
         }

@@ -2,41 +2,42 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::{Finding, Origin, Setting, Severity};
+use super::layers::{Layers, Section};
 use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind};
 use super::route::Routes;
 use super::secret::Secret;
 use super::server::{KeyType, Security, Server, TlsRange, TlsSettings};
-use super::text::{Section, Text};
 use super::{Application, Loaded, Profile, System};
 use crate::failure::Code;
 
 /// The most findings that are reported of one file.
 const MOST_FINDINGS: usize = 200;
 
-/// Reads the profile out of a text; `findings` is what cutting the text found already.
-pub(super) fn read(text: &Text, findings: Vec<Finding>) -> Result<Loaded, Vec<Finding>> {
-    let mut reader = Reader::new(text, findings);
+/// Reads the profile out of the layers; `findings` is what making them found already.
+pub(super) fn read(layers: &Layers, findings: Vec<Finding>) -> Result<Loaded, Vec<Finding>> {
+    let mut reader = Reader::new(layers, findings);
     let profile = reader.profile();
     let mut findings = reader.findings;
-    findings.sort_by_key(|finding| finding.line.unwrap_or(0));
+    in_order(&mut findings, &layers.file);
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
-        return Err(shortened(findings, text));
+        return Err(shortened(findings, &layers.file));
     }
-    Ok(Loaded { profile, notices: shortened(findings, text) })
+    Ok(Loaded { profile, notices: shortened(findings, &layers.file) })
 }
 
 /// Reads all sections, one value after the other.
 struct Reader<'a> {
-    text: &'a Text,
+    layers: &'a Layers,
     directory: PathBuf,
     system: Option<&'a Section>,
     /// Whether the section being read is not in use, so that its mistakes are only worth a warning.
     lenient: bool,
-    /// Lines complained of already: an inherited value is read once for each server, but is wrong once.
-    reported: HashSet<u32>,
+    /// Places complained of already: an inherited value is read once for each server, but is wrong once.
+    reported: HashSet<Origin>,
     findings: Vec<Finding>,
 }
 
@@ -48,13 +49,13 @@ enum Read<T> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a Text, findings: Vec<Finding>) -> Reader<'a> {
-        let parent = text.file().parent().unwrap_or(Path::new(""));
+    fn new(layers: &'a Layers, findings: Vec<Finding>) -> Reader<'a> {
+        let parent = layers.file.parent().unwrap_or(Path::new(""));
         let directory = std::path::absolute(if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
         Reader {
-            text,
+            layers,
             directory: directory.unwrap_or_else(|_| parent.to_owned()),
-            system: text.sections().iter().find(|section| SectionKind::of(&section.name) == SectionKind::System),
+            system: layers.sections.iter().find(|section| SectionKind::of(&section.name) == SectionKind::System),
             lenient: false,
             reported: HashSet::new(),
             findings,
@@ -62,12 +63,12 @@ impl<'a> Reader<'a> {
     }
 
     fn profile(&mut self) -> Profile {
-        if self.text.sections().is_empty() {
-            let file = self.text.file();
+        if self.layers.sections.is_empty() {
+            let file = self.layers.file.clone();
             let message = "holds no [SECTION] at all";
             let remedy = "is this the right file? `sclera pki init` writes a working one";
             let code = Some(Code::ConfigurationInvalid);
-            self.findings.push(Finding::about_file(Severity::Error, code, file, message, remedy));
+            self.findings.push(Finding::about_file(Severity::Error, code, &file, message, remedy));
         }
         self.report_keys_without_effect();
         let system = System {
@@ -80,15 +81,15 @@ impl<'a> Reader<'a> {
             servers.iter().enumerate().map(|(index, server)| (server.name.to_ascii_lowercase(), index)).collect();
         self.report_absent_servers(&system, &applications, &by_name);
         let routes = Routes::new(&applications, &by_name, &system.default_server.value);
-        Profile { path: self.text.file().clone(), system, servers, applications, routes }
+        Profile { path: self.layers.file.clone(), system, servers, applications, routes }
     }
 
     /// Every server section, in the order of the file.
     fn servers(&mut self) -> Vec<Server> {
         let index = self.index(SectionKind::ServerIndex);
         let sections: Vec<&Section> = self
-            .text
-            .sections()
+            .layers
+            .sections
             .iter()
             .filter(|section| SectionKind::of(&section.name) == SectionKind::Server)
             .collect();
@@ -109,7 +110,7 @@ impl<'a> Reader<'a> {
                 if listed.is_none() {
                     let message = "is not listed in [SYSTEM_INDEX], and so not enabled";
                     let remedy = format!("add {}=Enabled there", section.name);
-                    let origin = self.text.section_origin(section);
+                    let origin = section.origin.clone();
                     self.findings.push(Finding::at(Severity::Warning, None, &origin, message, remedy));
                 }
                 self.lenient = listed != Some(true);
@@ -125,7 +126,7 @@ impl<'a> Reader<'a> {
         let server = Server {
             name: section.name.clone(),
             enabled,
-            origin: self.text.section_origin(section),
+            origin: section.origin.clone(),
             address: self.own(here, &row::IP_ADDRESS, address),
             port: self.own(here, &row::TCP_PORT, port),
             security: self.own(here, &row::CONNECTION_SECURITY_LEVEL, security),
@@ -177,7 +178,7 @@ impl<'a> Reader<'a> {
     /// Blank in the server's section means the value of `[SYSTEM]`; blank there means for ever.
     fn idle_timeout(&mut self, section: &'a Section) -> Option<Duration> {
         let row = &row::NO_ACTIVITY_TIMEOUT;
-        let blank = |section: &Section| section.entry(row.key).is_some_and(|it| self.text.value(it).is_empty());
+        let blank = |section: &Section| section.entry(row.key).is_some_and(|it| it.value.is_empty());
         if self.found(Some(section), row).is_none() && self.system.is_some_and(blank) {
             return None;
         }
@@ -214,8 +215,8 @@ impl<'a> Reader<'a> {
     fn applications(&mut self) -> Vec<Application> {
         let index = self.index(SectionKind::ApplicationIndex);
         let sections: HashMap<&str, &'a Section> = self
-            .text
-            .sections()
+            .layers
+            .sections
             .iter()
             .filter(|section| SectionKind::of(&section.name) == SectionKind::Application)
             .map(|section| (section.name["APP_PATH:".len()..].trim(), section))
@@ -225,7 +226,7 @@ impl<'a> Reader<'a> {
             if !listed.contains(path) {
                 let message = "is not listed in [APP_PATH_INDEX], and so not in use";
                 let remedy = format!("add {path}=Enabled there");
-                let origin = self.text.section_origin(section);
+                let origin = section.origin.clone();
                 self.findings.push(Finding::at(Severity::Warning, None, &origin, message, remedy));
             }
         }
@@ -254,19 +255,19 @@ impl<'a> Reader<'a> {
 
     /// An index section: names with their status and line, in the order of the file.
     fn index(&mut self, kind: SectionKind) -> Vec<(String, (bool, Origin))> {
-        let Some(section) = self.text.sections().iter().find(|section| SectionKind::of(&section.name) == kind) else {
+        let Some(section) = self.layers.sections.iter().find(|section| SectionKind::of(&section.name) == kind) else {
             return Vec::new();
         };
         let mut names = Vec::new();
         for entry in &section.entries {
-            let origin = self.text.origin(section, entry);
-            let value = self.text.value(entry);
+            let origin = entry.origin.clone();
+            let value = entry.value.as_str();
             let enabled = if value.eq_ignore_ascii_case("Enabled") || value == "1" || value.is_empty() {
                 true
             } else if value.eq_ignore_ascii_case("Disabled") || value == "0" {
                 false
             } else {
-                self.wrong(&origin, Some(&value), "is neither Enabled nor Disabled", "write Enabled or Disabled");
+                self.wrong(&origin, Some(value), "is neither Enabled nor Disabled", "write Enabled or Disabled");
                 false
             };
             names.push((entry.key.clone(), (enabled, origin)));
@@ -298,7 +299,7 @@ impl<'a> Reader<'a> {
     fn report_keys_without_effect(&mut self) {
         let mut unknown = HashSet::new();
         let mut later: Vec<&str> = Vec::new();
-        for section in self.text.sections() {
+        for section in &self.layers.sections {
             let kind = SectionKind::of(&section.name);
             if matches!(kind, SectionKind::ServerIndex | SectionKind::ApplicationIndex) {
                 continue;
@@ -308,7 +309,7 @@ impl<'a> Reader<'a> {
                     Some(row) if row.effect == Effect::Later && !later.contains(&row.key) => later.push(row.key),
                     Some(_) => {}
                     None if unknown.insert((kind, entry.key.to_ascii_lowercase())) => {
-                        let origin = self.text.origin(section, entry);
+                        let origin = entry.origin.clone();
                         let message = "is not a known setting of this section; it is kept and has no effect";
                         self.findings.push(Finding::at(Severity::Notice, None, &origin, message, ""));
                     }
@@ -318,7 +319,7 @@ impl<'a> Reader<'a> {
         }
         if !later.is_empty() {
             let message = format!("settings that this release does not heed yet: {}", later.join(", "));
-            self.findings.push(Finding::about_file(Severity::Notice, None, self.text.file(), message, ""));
+            self.findings.push(Finding::about_file(Severity::Notice, None, &self.layers.file, message, ""));
         }
     }
 
@@ -343,12 +344,12 @@ impl<'a> Reader<'a> {
         read: impl Fn(&str, &Parameter) -> Read<T>,
     ) -> Option<Setting<T>> {
         let (value, origin) = self.found(section, row)?;
-        let quoted = (row.kind != Kind::Secret).then_some(value.as_ref());
-        match read(&value, row) {
+        let quoted = (row.kind != Kind::Secret).then_some(value);
+        match read(value, row) {
             Read::Good(value) => Some(Setting { value, origin: Some(origin) }),
             Read::Adjusted(adjusted, reason) => {
                 let finding = Finding::at(Severity::Warning, None, &origin, reason, row.expected());
-                if self.reported.insert(origin.line) {
+                if self.reported.insert(origin.clone()) {
                     self.findings.push(Finding { value: quoted.map(str::to_owned), ..finding });
                 }
                 Some(Setting { value: adjusted, origin: Some(origin) })
@@ -369,12 +370,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The value given for a row and where: in the section itself, or in `[SYSTEM]` if it inherits. Blank is not given.
-    fn found(&self, section: Option<&'a Section>, row: &Parameter) -> Option<(std::borrow::Cow<'a, str>, Origin)> {
+    fn found(&self, section: Option<&'a Section>, row: &Parameter) -> Option<(&'a str, Origin)> {
         let inherited = if row.inherits == Inherits::ToServers { self.system } else { None };
         [section, inherited].into_iter().flatten().find_map(|section| {
             let entry = section.entry(row.key)?;
-            let value = self.text.value(entry);
-            (!value.is_empty()).then(|| (value, self.text.origin(section, entry)))
+            let value = entry.value.as_str();
+            (!value.is_empty()).then(|| (value, entry.origin.clone()))
         })
     }
 
@@ -382,7 +383,7 @@ impl<'a> Reader<'a> {
         let lenient = self.lenient && SectionKind::of(&origin.section) == SectionKind::Server;
         let severity = if lenient { Severity::Warning } else { Severity::Error };
         let code = (!lenient).then_some(Code::ConfigurationInvalid);
-        if self.reported.insert(origin.line) {
+        if self.reported.insert(origin.clone()) {
             let finding = Finding::at(severity, code, origin, reason, remedy);
             self.findings.push(finding.quoting(value.unwrap_or("(hidden)")));
         }
@@ -492,15 +493,27 @@ fn word(value: &str, row: &Parameter) -> Read<()> {
 }
 
 /// At most [`MOST_FINDINGS`], errors kept first, and how many were left out.
-fn shortened(mut findings: Vec<Finding>, text: &Text) -> Vec<Finding> {
+fn shortened(mut findings: Vec<Finding>, file: &Arc<Path>) -> Vec<Finding> {
     if findings.len() <= MOST_FINDINGS {
         return findings;
     }
     let all = findings.len();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings.truncate(MOST_FINDINGS);
-    findings.sort_by_key(|finding| finding.line.unwrap_or(0));
+    in_order(&mut findings, file);
     let message = format!("{} further findings are not shown", all - MOST_FINDINGS);
-    findings.push(Finding::about_file(Severity::Notice, None, text.file(), message, ""));
+    findings.push(Finding::about_file(Severity::Notice, None, file, message, ""));
     findings
+}
+
+/// By file, CSP.ini first, and line.
+fn in_order(findings: &mut [Finding], main: &Arc<Path>) {
+    findings.sort_by(|one, other| {
+        let place = |finding: &Finding| (finding.file != *main, finding.line.unwrap_or(0));
+        place(one)
+            .0
+            .cmp(&place(other).0)
+            .then_with(|| one.file.cmp(&other.file))
+            .then(place(one).1.cmp(&place(other).1))
+    });
 }

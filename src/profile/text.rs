@@ -151,12 +151,17 @@ impl Text {
 
     /// Where an entry stands.
     pub fn origin(&self, section: &Section, entry: &Entry) -> Origin {
-        Origin { file: self.file.clone(), line: entry.line, section: section.name.clone(), key: entry.key.clone() }
+        Origin {
+            file: self.file.clone(),
+            line: Some(entry.line),
+            section: section.name.clone(),
+            key: entry.key.clone(),
+        }
     }
 
     /// Where a section begins.
     pub fn section_origin(&self, section: &Section) -> Origin {
-        Origin { file: self.file.clone(), line: section.line, section: section.name.clone(), key: String::new() }
+        Origin { file: self.file.clone(), line: Some(section.line), section: section.name.clone(), key: String::new() }
     }
 }
 
@@ -291,7 +296,7 @@ fn may_stand_in_text(byte: u8) -> bool {
 }
 
 /// Section names are compared without regard to case, but for the path in `APP_PATH:/path`.
-fn fold_section(name: &str) -> String {
+pub(super) fn fold_section(name: &str) -> String {
     const APPLICATION: &str = "APP_PATH:";
     match name.get(..APPLICATION.len()) {
         Some(prefix) if prefix.eq_ignore_ascii_case(APPLICATION) => {
@@ -302,7 +307,7 @@ fn fold_section(name: &str) -> String {
 }
 
 /// Keys are compared without regard to case, but for the paths that are keys in `[APP_PATH_INDEX]`.
-fn fold_key(section: &str, key: &str) -> String {
+pub(super) fn fold_key(section: &str, key: &str) -> String {
     if section.eq_ignore_ascii_case("APP_PATH_INDEX") { key.to_owned() } else { key.to_ascii_lowercase() }
 }
 

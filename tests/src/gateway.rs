@@ -11,7 +11,7 @@ use sclera::exchange::{Exchange, Step};
 use sclera::failure::Code;
 use sclera::pool::Counts;
 use sclera::pool::worker::Worker;
-use sclera::profile::Profile;
+use sclera::profile::{Environment, Profile};
 
 /// A worker for one CSP.ini.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Gateway {
 
     /// A gateway as this CSP.ini describes it.
     pub fn of(config: &Path) -> Gateway {
-        Gateway::with(Profile::load(config).expect("a good CSP.ini").profile)
+        Gateway::with(Profile::load(config, &Environment::none()).expect("a good CSP.ini").profile)
     }
 
     fn with(profile: Profile) -> Gateway {
