@@ -163,7 +163,7 @@ impl Exchange {
         }
         // Paths that are not UTF-8 can match no prefix but those that are.
         let path = request.routing_path();
-        let pool = self.worker.pool_for_path(&String::from_utf8_lossy(&path))?.clone();
+        let pool = self.worker.pool_for_path(&String::from_utf8_lossy(&path))?;
         self.head = request.to_head(self.worker.software(), &self.request_id);
         Ok(State::CollectBody(Acquire::start(pool, now)))
     }
@@ -326,7 +326,7 @@ impl Exchange {
         if connection.facts().gateway_object.is_some() {
             return self.call(connection, permit, reused, now);
         }
-        let server = permit.pool().server().clone();
+        let server = permit.pool().server();
         let deadline = now + server.connect_timeout;
         match connection.begin(|conversation, out| conversation.make_proxy(out)) {
             Ok(talk) => Ok(State::MakeProxy { talk: Box::new(talk), permit, reused, deadline }),
@@ -585,7 +585,7 @@ fn broken(permit: &Permit, error: &TalkError, stage: Stage) -> Failure {
 }
 
 fn failure(permit: &Permit, code: Code, what: &str) -> Failure {
-    Failure::new(code, format!("{}: {what}", describe_server(permit.pool().server(), None)))
+    Failure::new(code, format!("{}: {what}", describe_server(&permit.pool().server(), None)))
 }
 
 /// The host's id if it can stand in a page and a log line, else one of the worker's.

@@ -2,14 +2,12 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::{export, failed, invalid, sclera_result, shared, sized, slice, take, text};
 use crate::event_log::{Level, Log};
-use crate::failure::{Code, Failure};
-use crate::identity::check_as_user;
-use crate::identity::{Checked, Identity, credential};
-use crate::profile::{Environment, Finding, Profile, Security, Severity};
+use crate::identity::{Checked, Identity, check_as_user};
+use crate::pool::configuration::{self, Configuration};
+use crate::profile::{Environment, Profile, Security};
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub struct sclera_user {
 /// The configuration of a web server's gateway. Opened before the fork: it has no thread and no socket. Any thread may
 /// use it.
 pub struct sclera_gateway {
-    pub(super) profile: Result<Arc<Profile>, Failure>,
+    pub(super) configuration: Configuration,
     pub(super) software: String,
     pub(super) log: Log,
     problem: Option<CString>,
@@ -122,49 +120,13 @@ export! {
 }
 
 fn open(path: &Path, software: String, log: Log) -> sclera_gateway {
-    match load(path, &log) {
-        Ok(profile) => sclera_gateway { profile: Ok(Arc::new(profile)), software, log, problem: None },
-        Err(failure) => {
-            let problem = Some(super::c_string(&failure.to_string()));
-            sclera_gateway { profile: Err(failure), software, log, problem }
-        }
-    }
-}
-
-/// Reads CSP.ini and logs every finding. The failure is the one that requests get.
-fn load(path: &Path, log: &Log) -> Result<Profile, Failure> {
-    match Profile::load(path, &Environment::of_process()) {
-        Ok(loaded) => {
-            loaded.notices.iter().for_each(|finding| report(finding, log));
-            for server in loaded.profile.servers.iter().filter(|server| server.enabled) {
-                if let Some(warning) = credential(server).warning() {
-                    log.write(Level::Warning, &format!("server {}: {warning}", server.name));
-                }
-            }
-            Ok(loaded.profile)
-        }
-        Err(findings) => {
-            findings.iter().for_each(|finding| report(finding, log));
-            let first = findings.iter().find(|finding| finding.severity == Severity::Error);
-            let code = first.and_then(|finding| finding.code).unwrap_or(Code::ConfigurationInvalid);
-            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-            let first = first.map(ToString::to_string).unwrap_or_default();
-            Err(Failure::new(code, format!("{} has {errors} error(s), the first: {first}", path.display())))
-        }
-    }
-}
-
-fn report(finding: &Finding, log: &Log) {
-    let level = match finding.severity {
-        Severity::Error => Level::Error,
-        Severity::Warning => Level::Warning,
-        Severity::Notice => Level::Notice,
-    };
-    log.write(level, &finding.to_string());
+    let configuration = Configuration::open(path, Environment::of_process(), &log);
+    let problem = configuration.profile.as_ref().err().map(|failure| super::c_string(&failure.to_string()));
+    sclera_gateway { configuration, software, log, problem }
 }
 
 fn check(path: &Path, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {
-    let profile = match load(path, log) {
+    let profile = match configuration::load(path, &Environment::of_process(), log) {
         Ok(profile) => profile,
         Err(failure) => return failed(sclera_result::SCLERA_CONFIGURATION, &failure.to_string()),
     };

@@ -19,7 +19,7 @@ export! {
     fn sclera_worker_start(gateway: *const sclera_gateway, out: *mut *mut sclera_worker) -> sclera_result {
         // SAFETY: the contract.
         let Some(gateway) = (unsafe { shared(gateway) }) else { return invalid("gateway is NULL") };
-        match Worker::start(gateway.profile.clone(), gateway.software.clone(), gateway.log.clone()) {
+        match Worker::start(&gateway.configuration, gateway.software.clone(), gateway.log.clone()) {
             // SAFETY: the contract.
             Ok(worker) => unsafe { give(out, sclera_worker { worker: Arc::new(worker) }) },
             Err(error) => failed(sclera_result::SCLERA_SYSTEM, &format!("the worker cannot start: {error}")),

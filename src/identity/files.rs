@@ -1,5 +1,6 @@
 //! The PEM files of a server, read and checked as one set.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -43,6 +44,19 @@ impl Files {
         files.read_pair(server, provider, now);
         files.read_roots(server, now);
         files
+    }
+
+    /// The same for the same certificates and CAs. The key needs no part in it, since it belongs to the certificate.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for certificate in self.certified_key.iter().flat_map(|pair| &pair.cert) {
+            certificate.hash(&mut hasher);
+        }
+        for anchor in self.roots.iter().flat_map(|roots| &roots.roots) {
+            anchor.subject.as_ref().hash(&mut hasher);
+            anchor.subject_public_key_info.as_ref().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     fn read_pair(&mut self, server: &Server, provider: &CryptoProvider, now: SystemTime) {

@@ -25,6 +25,8 @@ use files::Files;
 pub struct Identity {
     /// Which load of this server's files it is; connections made with an older one are to be retired.
     pub generation: u64,
+    /// Of what the files held: the same for the same content. It is for noticing changes, not for trust.
+    pub fingerprint: u64,
     /// What TLS needs; `None` if the security level is not TLS.
     pub tls: Option<Tls>,
     /// The facts of the gateway's own certificate, for display; `None` if it has none.
@@ -78,13 +80,14 @@ impl Identity {
 
     /// The identity as far as it can be made, and everything found on the way. It is complete if there is no error.
     fn examine(server: &Server, generation: u64, now: SystemTime) -> (Identity, Checked) {
-        let mut identity = Identity { generation, tls: None, facts: None, notices: Vec::new() };
+        let mut identity = Identity { generation, fingerprint: 0, tls: None, facts: None, notices: Vec::new() };
         let mut checked = Checked::default();
         checked.errors.extend(server.unusable());
         if server.security.value == Security::Tls {
             let mut files = Files::read(server, &tls::provider(), now);
             identity.notices.append(&mut files.notices);
             identity.facts = files.facts.clone();
+            identity.fingerprint = files.fingerprint();
             checked.errors.append(&mut files.errors);
             checked.warnings.append(&mut files.expiry);
             if checked.errors.is_empty() {

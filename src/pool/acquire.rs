@@ -116,7 +116,7 @@ fn open(
     now: Instant,
 ) -> Result<State, Failure> {
     let identity = pool.identity().clone()?;
-    let opening = Box::new(Opening::start(pool.server().clone(), identity, resolver, waker, now));
+    let opening = Box::new(Opening::start(pool.server(), identity, resolver, waker, now));
     Ok(State::Opening { permit, opening })
 }
 

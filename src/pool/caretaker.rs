@@ -1,4 +1,5 @@
-//! The one thread of a worker: it resolves names and closes connections that idle too long.
+//! The one thread of a worker: it resolves names, closes connections that idle too long, and puts a changed configuration
+//! into force.
 //!
 //! It is started after the fork with all signals blocked, so that it never takes one from the web server, and joined at
 //! stop.
@@ -9,10 +10,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::Pool;
+use super::configuration::Watch;
+use super::view::View;
 use crate::connection::resolve::{Lookup, Resolver};
+use crate::event_log::{Level, Log};
 
 /// The running caretaker.
 #[derive(Debug)]
@@ -39,12 +42,13 @@ struct Work {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Caretaker {
-    /// Starts the thread for these pools.
-    pub fn start(pools: Vec<Arc<Pool>>) -> io::Result<Caretaker> {
+    /// Starts the thread for this view, which it replaces when what `watch` looks at changes.
+    pub fn start(view: Arc<RwLock<Arc<View>>>, watch: Option<Watch>, log: Log) -> io::Result<Caretaker> {
         let desk = Arc::new(Desk::default());
         let shared = desk.clone();
         let body = move || {
-            shared.attend(&pools);
+            let mut duties = Duties { view, watch, log };
+            shared.attend(&mut duties);
             shared.work.lock().ended = true;
             shared.something.notify_all();
         };
@@ -83,10 +87,19 @@ impl Resolver for Caretaker {
     }
 }
 
+/// What is done from time to time.
+struct Duties {
+    view: Arc<RwLock<Arc<View>>>,
+    watch: Option<Watch>,
+    log: Log,
+}
+
+/// How often the files are looked at. Since they have to look the same twice, a change is in force after two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
 impl Desk {
-    fn attend(&self, pools: &[Arc<Pool>]) {
-        let period = pools.iter().filter_map(|pool| pool.idle_period()).min();
-        let mut next_round = period.map(|period| Instant::now() + period);
+    fn attend(&self, duties: &mut Duties) {
+        let mut next_round = duties.period().map(|period| Instant::now() + period);
         loop {
             let lookup = {
                 let mut work = self.work.lock();
@@ -108,11 +121,49 @@ impl Desk {
                 unharmed(|| lookup.run());
             }
             let now = Instant::now();
-            if let (Some(at), Some(period)) = (next_round, period)
-                && now >= at
-            {
-                pools.iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
-                next_round = Some(now + period);
+            if next_round.is_some_and(|at| now >= at) {
+                duties.round(now);
+                next_round = duties.period().map(|period| now + period);
+            }
+        }
+    }
+}
+
+impl Duties {
+    /// How long until the next round; `None` if there is nothing to do from time to time.
+    fn period(&self) -> Option<Duration> {
+        let view = self.view.read().clone();
+        let idle = view.pools().iter().filter_map(|pool| pool.idle_period());
+        idle.chain(self.watch.as_ref().map(|_| LOOK)).min()
+    }
+
+    fn round(&mut self, now: Instant) {
+        let view = self.view.read().clone();
+        view.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
+        let changed = self.watch.as_mut().is_some_and(|watch| watch.is_due());
+        if let Some(watch) = self.watch.as_ref().filter(|_| changed) {
+            unharmed(|| self.reload(watch, &view));
+        }
+    }
+
+    /// Puts the changed configuration into force as a whole, or leaves everything as it is.
+    fn reload(&self, watch: &Watch, old: &View) {
+        let path = watch.path().display();
+        let loaded = watch.load(&self.log).map_err(|failure| vec![failure]);
+        match loaded.and_then(|profile| old.next(Arc::new(profile), &self.log)) {
+            Ok(new) => {
+                let new = Arc::new(new);
+                *self.view.write() = new.clone();
+                new.succeeds(old);
+                self.log.write(Level::Notice, &format!("{path} has changed and is in force"));
+            }
+            Err(failures) => {
+                for failure in failures {
+                    self.log.write(Level::Error, &failure.to_string());
+                }
+                let message =
+                    format!("{path} has changed, but the configuration read before stays in force: see above");
+                self.log.write(Level::Error, &message);
             }
         }
     }

@@ -5,7 +5,9 @@
 
 mod acquire;
 pub mod caretaker;
+pub mod configuration;
 pub mod session;
+pub mod view;
 pub mod wake;
 pub mod worker;
 
@@ -15,7 +17,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use acquire::Acquire;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::connection::Connection;
 use crate::event_log::{Level, Log};
@@ -26,7 +28,8 @@ use crate::profile::Server;
 /// The pool of one server.
 #[derive(Debug)]
 pub struct Pool {
-    server: Arc<Server>,
+    /// Replaced only by one that is served alike: its lines in the file may have moved.
+    server: RwLock<Arc<Server>>,
     /// The identity that new connections are made with, or why there is none.
     identity: Result<Arc<Identity>, Failure>,
     /// Most connections at once, idle ones included.
@@ -45,6 +48,8 @@ struct State {
     waiting: VecDeque<Arc<Waiting>>,
     /// Why the last connection could not be made, for whoever waits in vain.
     last_failure: Option<Failure>,
+    /// The configuration has moved on: connections that come back are closed.
+    retired: bool,
 }
 
 #[derive(Debug)]
@@ -119,11 +124,33 @@ impl Pool {
     /// An empty pool. `limit` is the limit for all servers together, which holds where the server has none of its own.
     pub fn new(server: Arc<Server>, identity: Result<Arc<Identity>, Failure>, limit: u32, log: Log) -> Arc<Pool> {
         let maximum = server.maximum_connections.unwrap_or(limit).max(1) as usize;
-        Arc::new(Pool { server, identity, maximum, log, state: Mutex::default() })
+        Arc::new(Pool { server: RwLock::new(server), identity, maximum, log, state: Mutex::default() })
     }
 
-    pub fn server(&self) -> &Arc<Server> {
-        &self.server
+    /// The server's profile.
+    pub fn server(&self) -> Arc<Server> {
+        self.server.read().clone()
+    }
+
+    /// Replaces the profile by one that is served alike.
+    pub(super) fn set_server(&self, server: Arc<Server>) {
+        *self.server.write() = server;
+    }
+
+    /// Whether connections of this pool can go on serving a server with this profile and identity.
+    pub(super) fn serves_like(&self, server: &Server, identity: &Result<Arc<Identity>, Failure>) -> bool {
+        let same_identity = match (&self.identity, identity) {
+            (Ok(one), Ok(other)) => one.fingerprint == other.fingerprint,
+            (Err(one), Err(other)) => one.code == other.code,
+            _ => false,
+        };
+        same_identity && self.server().serves_like(server)
+    }
+
+    /// Closes idle connections now and the others when they come back. Whoever waits in the queue is still served.
+    pub(super) fn retire(&self) {
+        self.state.lock().retired = true;
+        self.close_all();
     }
 
     pub fn identity(&self) -> &Result<Arc<Identity>, Failure> {
@@ -167,9 +194,10 @@ impl Pool {
 
     /// Closes connections that have idled too long, except as many as the minimum asks to keep.
     pub fn close_idle(&self, now: Instant) {
-        let Some(timeout) = self.server.idle_timeout else { return };
+        let server = self.server();
+        let Some(timeout) = server.idle_timeout else { return };
         let mut state = self.state.lock();
-        let spare = state.open.saturating_sub(self.server.minimum_connections as usize);
+        let spare = state.open.saturating_sub(server.minimum_connections as usize);
         let old = state.idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) >= timeout).count();
         let closing: Vec<Idle> = state.idle.drain(..old.min(spare)).collect();
         state.open -= closing.len();
@@ -193,7 +221,7 @@ impl Pool {
 
     /// How often idle connections are to be looked at.
     pub fn idle_period(&self) -> Option<Duration> {
-        let timeout = self.server.idle_timeout?;
+        let timeout = self.server().idle_timeout?;
         Some((timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(60)))
     }
 
@@ -203,6 +231,11 @@ impl Pool {
             let mut state = self.state.lock();
             let Some(next) = state.waiting.pop_front() else {
                 match grant {
+                    Grant::Connection(connection) if state.retired => {
+                        state.open -= 1;
+                        drop(state);
+                        connection.close();
+                    }
                     Grant::Connection(connection) => {
                         state.idle.push(Idle { connection: *connection, since: Instant::now() });
                     }

@@ -39,7 +39,7 @@ pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 impl Session {
     /// Takes a connection to the server of this name; waits for one within the server's limits.
     pub fn get(worker: &Arc<Worker>, server: &str) -> Result<Session, Failure> {
-        let pool = worker.pool_by_name(server)?.clone();
+        let pool = worker.pool_by_name(server)?;
         let sleeper = Sleeper::new(worker.ready().clone(), None);
         let waker = sleeper.waker();
         let mut acquire = Acquire::start(pool, Instant::now());
@@ -180,6 +180,6 @@ impl Session {
     }
 
     fn failure(&self, code: Code, what: &str) -> Failure {
-        Failure::new(code, format!("{}: {what}", describe_server(self.permit.pool().server(), None)))
+        Failure::new(code, format!("{}: {what}", describe_server(&self.permit.pool().server(), None)))
     }
 }

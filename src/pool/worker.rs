@@ -1,24 +1,23 @@
-//! What one worker process has: a pool for each server, the caretaker, and the list of exchanges to wake.
+//! What one worker process has: the current view of the configuration, the caretaker, and the list of exchanges to wake.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::RwLock;
+
 use super::Pool;
 use super::caretaker::Caretaker;
+use super::configuration::Configuration;
+use super::view::View;
 use super::wake::ReadyList;
-use crate::event_log::{Level, Log};
-use crate::failure::{Code, Failure};
-use crate::identity::Identity;
-use crate::profile::{Profile, Route};
+use crate::event_log::Log;
+use crate::failure::Failure;
 
 /// A worker process's state; shared by its threads.
 #[derive(Debug)]
 pub struct Worker {
-    /// The profile, or why there is none: every request then gets that failure.
-    profile: Result<Arc<Profile>, Failure>,
-    /// One for each server of the profile, in its order.
-    pools: Vec<Arc<Pool>>,
+    view: Arc<RwLock<Arc<View>>>,
     caretaker: Caretaker,
     ready: Arc<ReadyList>,
     /// The web server's name and version: `SERVER_SOFTWARE`.
@@ -31,57 +30,29 @@ pub struct Worker {
 impl Worker {
     /// Loads the identities as the user this process runs as, and starts the caretaker. An identity that cannot be used
     /// does not stop the worker: requests for its server get the failure.
-    pub fn start(profile: Result<Arc<Profile>, Failure>, software: String, log: Log) -> io::Result<Worker> {
-        let mut pools = Vec::new();
-        if let Ok(profile) = &profile {
-            for server in &profile.servers {
-                let identity = match server.enabled {
-                    true => Identity::load(server, 1).map(Arc::new),
-                    false => Err(Failure::new(Code::ServerDisabled, format!("server {} is disabled", server.name))),
-                };
-                match &identity {
-                    Ok(identity) => identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice)),
-                    Err(failure) if server.enabled => log.write(Level::Error, &failure.to_string()),
-                    Err(_) => {}
-                }
-                let limit = profile.system.maximum_connections;
-                pools.push(Pool::new(Arc::new(server.clone()), identity, limit, log.clone()));
-            }
-        }
-        let caretaker = Caretaker::start(pools.clone())?;
+    pub fn start(configuration: &Configuration, software: String, log: Log) -> io::Result<Worker> {
+        let configuration = configuration.renewed(&log);
+        let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &log))));
+        let caretaker = Caretaker::start(view.clone(), configuration.watch(), log)?;
         let mut id = [0; 8];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let id = u64::from_ne_bytes(id);
-        Ok(Worker { profile, pools, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
+        Ok(Worker { view, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
+    }
+
+    /// The configuration as it is now. A request asks once and stays with what it got.
+    pub fn view(&self) -> Arc<View> {
+        self.view.read().clone()
     }
 
     /// The pool of the server that answers for a raw request path.
-    pub fn pool_for_path(&self, path: &str) -> Result<&Arc<Pool>, Failure> {
-        let profile = self.profile.as_ref().map_err(Failure::clone)?;
-        match profile.route(path) {
-            Route::Server { server, .. } => Ok(&self.pools[server]),
-            Route::ApplicationDisabled(application) => Err(Failure::new(
-                Code::ApplicationDisabled,
-                format!("application path {} is disabled at {}", application.path, application.origin),
-            )),
-            Route::ServerDisabled { server, .. } => {
-                let server = &profile.servers[server];
-                let detail = format!("server {} is disabled at {}", server.name, server.origin);
-                Err(Failure::new(Code::ServerDisabled, detail))
-            }
-            Route::NoServer { detail } => Err(Failure::new(Code::NoServerForPath, detail)),
-        }
+    pub fn pool_for_path(&self, path: &str) -> Result<Arc<Pool>, Failure> {
+        self.view().pool_for_path(path).cloned()
     }
 
     /// The pool of a server by name.
-    pub fn pool_by_name(&self, name: &str) -> Result<&Arc<Pool>, Failure> {
-        let profile = self.profile.as_ref().map_err(Failure::clone)?;
-        match profile.server(name) {
-            Some(server) => Ok(&self.pools[server]),
-            None => {
-                Err(Failure::new(Code::NoServerForPath, format!("{} has no server {name}", profile.path.display())))
-            }
-        }
+    pub fn pool_by_name(&self, name: &str) -> Result<Arc<Pool>, Failure> {
+        self.view().pool_by_name(name).cloned()
     }
 
     pub fn caretaker(&self) -> &Caretaker {
@@ -105,6 +76,6 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.caretaker.stop();
-        self.pools.iter().for_each(|pool| pool.close_all());
+        self.view().pools().iter().for_each(|pool| pool.close_all());
     }
 }

@@ -117,6 +117,47 @@ impl Server {
         })
     }
 
+    /// Whether connections made for one of the two can serve the other: every setting has the same value, wherever it
+    /// stands in the file.
+    pub fn serves_like(&self, other: &Server) -> bool {
+        // Taken apart, so that a new setting cannot be forgotten here.
+        let Server {
+            name,
+            enabled,
+            origin: _,
+            address,
+            port,
+            security,
+            username,
+            password,
+            namespace,
+            minimum_connections,
+            maximum_connections,
+            maximum_session_connections,
+            response_timeout,
+            queue_timeout,
+            idle_timeout,
+            connect_timeout,
+            tls,
+        } = self;
+        name.eq_ignore_ascii_case(&other.name)
+            && *enabled == other.enabled
+            && address.value == other.address.value
+            && port.value == other.port.value
+            && security.value == other.security.value
+            && username.value == other.username.value
+            && password.value == other.password.value
+            && *namespace == other.namespace
+            && *minimum_connections == other.minimum_connections
+            && *maximum_connections == other.maximum_connections
+            && *maximum_session_connections == other.maximum_session_connections
+            && *response_timeout == other.response_timeout
+            && *queue_timeout == other.queue_timeout
+            && *idle_timeout == other.idle_timeout
+            && *connect_timeout == other.connect_timeout
+            && tls.same_values(&other.tls)
+    }
+
     pub(super) fn obstacle(&self) -> Option<Obstacle<'_>> {
         let obstacle = |code, origin, message: String| Some(Obstacle { code, origin, message });
         if let Security::Kerberos(level) = self.security.value {
@@ -139,6 +180,37 @@ impl Server {
         }
         None
     }
+}
+
+impl TlsSettings {
+    fn same_values(&self, other: &TlsSettings) -> bool {
+        let TlsSettings {
+            range,
+            verify_peer,
+            verify_name,
+            certificate_file,
+            key_file,
+            ca_file,
+            key_password,
+            key_type,
+            cipher_suites,
+            cipher_suites_1_3,
+        } = self;
+        range.value == other.range.value
+            && verify_peer.value == other.verify_peer.value
+            && verify_name.value == other.verify_name.value
+            && value(certificate_file) == value(&other.certificate_file)
+            && value(key_file) == value(&other.key_file)
+            && value(ca_file) == value(&other.ca_file)
+            && value(key_password) == value(&other.key_password)
+            && key_type.value == other.key_type.value
+            && cipher_suites.value == other.cipher_suites.value
+            && cipher_suites_1_3.value == other.cipher_suites_1_3.value
+    }
+}
+
+fn value<T>(setting: &Option<Setting<T>>) -> Option<&T> {
+    setting.as_ref().map(|setting| &setting.value)
 }
 
 /// What makes a server unusable, and the line to blame.

@@ -10,6 +10,7 @@ use sclera::exchange::request::{BodyLength, Request};
 use sclera::exchange::{Exchange, Step};
 use sclera::failure::Code;
 use sclera::pool::Counts;
+use sclera::pool::configuration::Configuration;
 use sclera::pool::worker::Worker;
 use sclera::profile::{Environment, Profile};
 
@@ -45,7 +46,7 @@ impl Gateway {
     }
 
     fn with(profile: Profile) -> Gateway {
-        let worker = Worker::start(Ok(Arc::new(profile)), "test".to_owned(), Log::silent()).expect("a worker");
+        let worker = Worker::start(&Configuration::fixed(profile), "test".to_owned(), Log::silent()).expect("a worker");
         Gateway { worker: Arc::new(worker) }
     }
 

@@ -144,10 +144,11 @@ fn configuration(scene: &Scene, settings: Settings, directory: &Path, port: u16)
     let user = worker_user().map_or("", |_| "user www-data;");
     let csp = format!("CSPConfigPath {};", scene.directory().display());
     let http = if http.is_empty() { &csp } else { http };
+    let workers = if main.contains("worker_processes") { "" } else { "worker_processes 1;" };
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temporary = temporary.map(|name| format!("{name}_temp_path {}/{name};\n", directory.display())).concat();
     format!(
-        "load_module {module};\n{user}\nworker_processes 1;\npid {directory}/nginx.pid;\n\
+        "load_module {module};\n{user}\n{workers}\npid {directory}/nginx.pid;\n\
          error_log {directory}/error.log info;\n{main}\nevents {{ worker_connections 1024; }}\n\
          http {{\naccess_log {directory}/access.log;\n{temporary}{http}\n\
          server {{\nlisten 127.0.0.1:{port};\nroot {root}/www;\n{locations}\n}}\n}}\n",

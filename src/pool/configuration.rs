@@ -1,0 +1,179 @@
+//! CSP.ini as the gateway uses it: loaded, every finding told to the log, and watched for changes.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event_log::{Level, Log};
+use crate::failure::{Code, Failure};
+use crate::identity::credential;
+use crate::profile::{Environment, Finding, Profile, Severity, fragment_files};
+
+/// CSP.ini, and what was read from it and from what lies over it.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The profile, or the failure that every request gets.
+    pub profile: Result<Arc<Profile>, Failure>,
+    /// `None` if the profile did not come from a file.
+    watch: Option<Watch>,
+}
+
+impl Configuration {
+    /// Reads CSP.ini, and runs the commands that give passwords.
+    pub fn open(path: &Path, environment: Environment, log: &Log) -> Configuration {
+        let watch = Watch::new(path, environment);
+        let profile = load(path, &watch.environment, log).map(Arc::new);
+        Configuration { profile, watch: Some(watch) }
+    }
+
+    /// A profile that does not change.
+    pub fn fixed(profile: Profile) -> Configuration {
+        Configuration { profile: Ok(Arc::new(profile)), watch: None }
+    }
+
+    /// The configuration as a process that starts now should have it: read again if the files have changed since, as
+    /// they may have when the web server replaces a worker after hours. A file that cannot be used changes nothing.
+    pub fn renewed(&self, log: &Log) -> Configuration {
+        let mut renewed = self.clone();
+        if let Some(watch) = &mut renewed.watch
+            && watch.has_changed()
+        {
+            match watch.load(log) {
+                Ok(profile) => renewed.profile = Ok(Arc::new(profile)),
+                Err(failure) => log.write(Level::Error, &failure.to_string()),
+            }
+        }
+        renewed
+    }
+
+    /// What to watch; for the caretaker.
+    pub fn watch(&self) -> Option<Watch> {
+        self.watch.clone()
+    }
+}
+
+/// Reads CSP.ini and logs every finding. The failure is the one that requests get.
+pub fn load(path: &Path, environment: &Environment, log: &Log) -> Result<Profile, Failure> {
+    match Profile::load(path, environment) {
+        Ok(loaded) => {
+            loaded.notices.iter().for_each(|finding| report(finding, log));
+            for server in loaded.profile.servers.iter().filter(|server| server.enabled) {
+                if let Some(warning) = credential(server).warning() {
+                    log.write(Level::Warning, &format!("server {}: {warning}", server.name));
+                }
+            }
+            Ok(loaded.profile)
+        }
+        Err(findings) => {
+            findings.iter().for_each(|finding| report(finding, log));
+            let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+            let code = first.and_then(|finding| finding.code).unwrap_or(Code::ConfigurationInvalid);
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+            let first = first.map(ToString::to_string).unwrap_or_default();
+            Err(Failure::new(code, format!("{} has {errors} error(s), the first: {first}", path.display())))
+        }
+    }
+}
+
+fn report(finding: &Finding, log: &Log) {
+    let level = match finding.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Notice => Level::Notice,
+    };
+    log.write(level, &finding.to_string());
+}
+
+/// Notices when one of the files has changed, and come to rest.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    path: PathBuf,
+    environment: Environment,
+    /// How the files were when they were last loaded.
+    loaded: Stamps,
+    /// How they were at the last look.
+    seen: Stamps,
+}
+
+/// Each file with what changes when it is written or replaced; `None` if it cannot be seen.
+type Stamps = Vec<(PathBuf, Option<[i64; 7]>)>;
+
+impl Watch {
+    fn new(path: &Path, environment: Environment) -> Watch {
+        let mut watch = Watch { path: path.to_owned(), environment, loaded: Vec::new(), seen: Vec::new() };
+        watch.loaded = watch.stamps();
+        watch.seen = watch.loaded.clone();
+        watch
+    }
+
+    /// Whether there is something new to load. A file that is just being written is left alone: it has to look the same
+    /// twice. Each change is told once, whatever loading it gives.
+    pub fn is_due(&mut self) -> bool {
+        let now = self.stamps();
+        let at_rest = now == self.seen;
+        self.seen = now;
+        if !at_rest || self.seen == self.loaded {
+            return false;
+        }
+        self.loaded = self.seen.clone();
+        true
+    }
+
+    /// Whether the files are not as they were when they were loaded. Tells it once.
+    fn has_changed(&mut self) -> bool {
+        self.seen = self.stamps();
+        let changed = self.seen != self.loaded;
+        self.loaded = self.seen.clone();
+        changed
+    }
+
+    /// Loads what the files hold now.
+    pub fn load(&self, log: &Log) -> Result<Profile, Failure> {
+        load(&self.path, &self.environment.refreshed(), log)
+    }
+
+    /// CSP.ini.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn stamps(&self) -> Stamps {
+        let fragments = fragment_files(&self.path);
+        let files = std::iter::once(self.path.as_path()).chain(fragments.iter().map(PathBuf::as_path));
+        files.chain(self.environment.files()).map(|path| (path.to_owned(), stamp(path))).collect()
+    }
+}
+
+fn stamp(path: &Path) -> Option<[i64; 7]> {
+    let it = std::fs::metadata(path).ok()?;
+    let (size, device, inode) = (it.size() as i64, it.dev() as i64, it.ino() as i64);
+    Some([device, inode, size, it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_and_only_when_the_files_have_come_to_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("CSP.ini");
+        std::fs::write(&path, "[SYSTEM]\n").unwrap();
+        let mut watch = Watch::new(&path, Environment::none());
+        assert!(!watch.is_due());
+
+        std::fs::write(&path, "[SYSTEM]\nRELOAD=1\n").unwrap();
+        assert!(!watch.is_due(), "it may still be written");
+        assert!(watch.is_due());
+        assert!(!watch.is_due());
+
+        std::fs::create_dir(directory.path().join("CSP.ini.d")).unwrap();
+        std::fs::write(directory.path().join("CSP.ini.d/a.ini"), "[SYSTEM]\n").unwrap();
+        assert!(!watch.is_due());
+        assert!(watch.is_due(), "a fragment counts too");
+
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watch.is_due());
+        assert!(watch.is_due(), "so does a file that goes");
+    }
+}

@@ -1,0 +1,128 @@
+//! One generation of the configuration in a worker: the profile, and a pool for each of its servers.
+//!
+//! A reload makes a second view beside the first. Requests that run keep the pool they began with; the next ones get
+//! theirs from the new view. A server whose settings and files are the same keeps its pool, and so its connections.
+
+use std::sync::Arc;
+
+use super::Pool;
+use crate::event_log::{Level, Log};
+use crate::failure::{Code, Failure};
+use crate::identity::Identity;
+use crate::profile::{Profile, Route, Server};
+
+/// The profile, and what belongs to it.
+#[derive(Debug)]
+pub struct View {
+    /// The profile, or why there is none: every request then gets that failure.
+    profile: Result<Arc<Profile>, Failure>,
+    /// One for each server of the profile, in its order.
+    pools: Vec<Arc<Pool>>,
+}
+
+impl View {
+    /// The first view of a worker. An identity that cannot be loaded is the failure of its server's requests, and of
+    /// nothing else.
+    pub fn first(profile: Result<Arc<Profile>, Failure>, log: &Log) -> View {
+        let mut pools = Vec::new();
+        if let Ok(profile) = &profile {
+            for server in &profile.servers {
+                let identity = identity_of(server, 1);
+                match &identity {
+                    Ok(identity) => identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice)),
+                    Err(failure) if server.enabled => log.write(Level::Error, &failure.to_string()),
+                    Err(_) => {}
+                }
+                pools.push(Pool::new(
+                    Arc::new(server.clone()),
+                    identity,
+                    profile.system.maximum_connections,
+                    log.clone(),
+                ));
+            }
+        }
+        View { profile, pools }
+    }
+
+    /// The view that follows this one with a new profile. Nothing of this one changes until [`View::succeeds`] is told.
+    ///
+    /// # Errors
+    ///
+    /// What would get worse: an enabled server whose files cannot be used, unless they could not be used before either.
+    pub fn next(&self, profile: Arc<Profile>, log: &Log) -> Result<View, Vec<Failure>> {
+        let mut pools = Vec::new();
+        let mut failures = Vec::new();
+        let limit =
+            self.profile.as_ref().map_or(profile.system.maximum_connections, |it| it.system.maximum_connections);
+        for server in &profile.servers {
+            let old = self.pool_of(&server.name);
+            let generation =
+                old.map_or(1, |pool| pool.identity().as_ref().map_or(1, |identity| identity.generation + 1));
+            let identity = identity_of(server, generation);
+            if let Some(old) = old.filter(|old| old.serves_like(server, &identity)) {
+                pools.push(old.clone());
+                continue;
+            }
+            match &identity {
+                Ok(identity) => identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice)),
+                Err(failure) if server.enabled => failures.push(failure.clone()),
+                Err(_) => {}
+            }
+            pools.push(Pool::new(Arc::new(server.clone()), identity, limit, log.clone()));
+        }
+        if failures.is_empty() { Ok(View { profile: Ok(profile), pools }) } else { Err(failures) }
+    }
+
+    /// Ends what `old` had and this view has not: their idle connections are closed, the others when they come back.
+    /// Pools that both have learn where their servers stand in the file now.
+    pub fn succeeds(&self, old: &View) {
+        for pool in &old.pools {
+            if !self.pools.iter().any(|kept| Arc::ptr_eq(kept, pool)) {
+                pool.retire();
+            }
+        }
+        for (pool, server) in self.pools.iter().zip(self.profile.iter().flat_map(|profile| &profile.servers)) {
+            pool.set_server(Arc::new(server.clone()));
+        }
+    }
+
+    /// The profile, or why there is none.
+    pub fn profile(&self) -> &Result<Arc<Profile>, Failure> {
+        &self.profile
+    }
+
+    /// One for each server of the profile, in its order.
+    pub fn pools(&self) -> &[Arc<Pool>] {
+        &self.pools
+    }
+
+    /// The pool of the server that answers for a raw request path.
+    pub fn pool_for_path(&self, path: &str) -> Result<&Arc<Pool>, Failure> {
+        let profile = self.profile.as_ref().map_err(Failure::clone)?;
+        let route = profile.route(path);
+        match route {
+            Route::Server { server, .. } => Ok(&self.pools[server]),
+            _ => Err(route.failure(profile).unwrap_or_else(|| Failure::new(Code::Internal, "a route without an end"))),
+        }
+    }
+
+    /// The pool of a server by name.
+    pub fn pool_by_name(&self, name: &str) -> Result<&Arc<Pool>, Failure> {
+        let profile = self.profile.as_ref().map_err(Failure::clone)?;
+        self.pool_of(name).ok_or_else(|| {
+            Failure::new(Code::NoServerForPath, format!("{} has no server {name}", profile.path.display()))
+        })
+    }
+
+    fn pool_of(&self, name: &str) -> Option<&Arc<Pool>> {
+        let position = self.profile.as_ref().ok()?.server(name)?;
+        self.pools.get(position)
+    }
+}
+
+fn identity_of(server: &Server, generation: u64) -> Result<Arc<Identity>, Failure> {
+    match server.enabled {
+        true => Identity::load(server, generation).map(Arc::new),
+        false => Err(Failure::new(Code::ServerDisabled, format!("server {} is disabled", server.name))),
+    }
+}
