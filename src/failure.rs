@@ -103,7 +103,7 @@ failures! {
     122 CaNotPem "ca-not-pem" Configuration 503
         "Put PEM CA certificates into SSLCC_CA_Certificate_File (convert DER with `openssl x509 -inform der`).";
     123 PasswordUnusable "password-unusable" Configuration 503
-        "Write the Password again: after ]]] there must be base64; a {command} password is not run by this release.";
+        "Write the password again: after ]]] there must be base64; a {command} must end with status 0 and print the password and nothing else.";
 
     200 NameNotResolved "name-not-resolved" Network 502
         "Correct Ip_Address, or make this machine's resolver know that name.";

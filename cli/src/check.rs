@@ -32,6 +32,9 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
             Severity::Error => Outcome::Failed,
         });
     }
+    for notice in profile.iter().flat_map(Profile::commands_not_run) {
+        writeln!(out, "notice: {notice}")?;
+    }
     for server in profile.iter().flat_map(|profile| &profile.servers).filter(|server| server.enabled) {
         if let Some(warning) = credential(server).warning() {
             writeln!(out, "warning: {warning}")?;

@@ -130,6 +130,7 @@ fn check(path: &Path, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_res
         Ok(profile) => profile,
         Err(failure) => return failed(sclera_result::SCLERA_CONFIGURATION, &failure.to_string()),
     };
+    profile.commands_not_run().iter().for_each(|notice| log.write(Level::Notice, notice));
     let checked = match user {
         None => Ok(check_identities(&profile)),
         Some((uid, gid, groups)) => check_as_user(uid, gid, groups, || check_identities(&profile)),

@@ -15,6 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::inspect::{Facts, holds_public_key, unix_seconds};
 use crate::failure::{Code, Failure};
 use crate::profile::file::read_bounded;
+use crate::profile::permissions;
 use crate::profile::{Server, Setting};
 
 /// The largest file that is read, in bytes. The CA bundle of an operating system has about 250,000.
@@ -78,6 +79,13 @@ impl Files {
         }
         let chain = chain.filter(|_| self.facts.is_some());
         let key = self.keep(read_key(key_file, provider));
+        if permissions::is_public(&key_file.value) {
+            self.notices.push(format!(
+                "{} can be read by everyone; run: chmod o= {}",
+                named(key_file),
+                key_file.value.display()
+            ));
+        }
         if let (Some(chain), Some(key)) = (chain, key) {
             // A key that cannot tell its public half is believed; the handshake will show.
             let belongs = key.public_key().is_none_or(|public| holds_public_key(&chain[0], &public));

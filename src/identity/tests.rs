@@ -1,6 +1,7 @@
 //! Whole identities: certificates made on the spot, files in a temporary directory, handshakes in memory.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,7 +42,9 @@ impl Pki {
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.directory.path().join(name), content).unwrap();
+        let path = self.directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn gateway(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> KeyPair {
@@ -105,6 +108,16 @@ fn a_good_set_loads_and_tells_its_user_and_its_days() {
     assert!(identity.notices.is_empty(), "{:?}", identity.notices);
     pki.handshake(&identity).unwrap();
     assert_eq!(identity.standing_warning(), None);
+}
+
+#[test]
+fn a_private_key_that_everybody_may_read_is_reported() {
+    let pki = Pki::new();
+    let server = pki.server(&format!("Ip_Address=localhost\n{PAIR}{VERIFIED}"));
+    let key = &server.tls.key_file.as_ref().unwrap().value;
+    fs::set_permissions(key, fs::Permissions::from_mode(0o604)).unwrap();
+    let notices = Identity::check(&server).notices;
+    assert!(notices.iter().any(|notice| notice.contains("can be read by everyone; run: chmod o= /")), "{notices:?}");
 }
 
 #[test]

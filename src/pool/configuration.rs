@@ -22,7 +22,7 @@ impl Configuration {
     /// Reads CSP.ini, and runs the commands that give passwords.
     pub fn open(path: &Path, environment: Environment, log: &Log) -> Configuration {
         let watch = Watch::new(path, environment);
-        let profile = load(path, &watch.environment, log).map(Arc::new);
+        let profile = load_to_use(path, &watch.environment, log).map(Arc::new);
         Configuration { profile, watch: Some(watch) }
     }
 
@@ -50,6 +50,13 @@ impl Configuration {
     pub fn watch(&self) -> Option<Watch> {
         self.watch.clone()
     }
+}
+
+/// Reads CSP.ini as [`load`] does, and runs the commands that give passwords.
+fn load_to_use(path: &Path, environment: &Environment, log: &Log) -> Result<Profile, Failure> {
+    let mut profile = load(path, environment, log)?;
+    profile.run_commands();
+    Ok(profile)
 }
 
 /// Reads CSP.ini and logs every finding. The failure is the one that requests get.
@@ -129,7 +136,7 @@ impl Watch {
 
     /// Loads what the files hold now.
     pub fn load(&self, log: &Log) -> Result<Profile, Failure> {
-        load(&self.path, &self.environment.refreshed(), log)
+        load_to_use(&self.path, &self.environment.refreshed(), log)
     }
 
     /// CSP.ini.

@@ -21,10 +21,13 @@
 //! - Relative file names are taken from the directory of CSP.ini.
 
 mod application;
+mod command;
 pub(crate) mod file;
 mod finding;
 mod layers;
+mod management;
 pub mod parameter;
+pub(crate) mod permissions;
 mod reader;
 mod route;
 mod secret;
@@ -33,12 +36,14 @@ pub mod text;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 pub use application::Application;
 pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
+pub use management::ManagementPassword;
 pub use route::Route;
 pub use secret::{Secret, Unusable};
 pub use server::{KeyType, Security, Server, TlsRange, TlsSettings};
@@ -64,6 +69,10 @@ pub struct System {
     pub default_server: Setting<String>,
     /// Most connections to all servers together.
     pub maximum_connections: u32,
+    /// How long a command that gives a password may run.
+    pub password_command_timeout: Duration,
+    /// The password of the management pages.
+    pub management_password: Setting<ManagementPassword>,
 }
 
 /// A profile, and what there is to say about its file.
@@ -85,6 +94,7 @@ impl Profile {
     pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Vec<Finding>> {
         let (text, mut findings) = text::Text::read(path)?;
         let fragments = layers::fragments(path, &mut findings)?;
+        findings.extend(std::iter::once(&text).chain(&fragments).filter_map(permissions::report));
         let layers = layers::Layers::new(&text, &fragments, environment, &mut findings);
         reader::read(&layers, findings)
     }
@@ -101,6 +111,23 @@ impl Profile {
         reader::read(&layers, findings)
     }
 
+    /// Runs the commands that give passwords of enabled servers, one after the other, each within
+    /// `Sclera_Password_Command_Timeout`. One that gives none makes its server unusable ([`Server::unusable`]).
+    pub fn run_commands(&mut self) {
+        let limit = self.system.password_command_timeout;
+        self.servers.iter_mut().filter(|server| server.enabled).for_each(|server| server.run_commands(limit));
+    }
+
+    /// Which passwords of enabled servers are commands that have not been run: a sentence each, for checks.
+    pub fn commands_not_run(&self) -> Vec<String> {
+        let enabled = self.servers.iter().filter(|server| server.enabled);
+        enabled
+            .flat_map(|server| std::iter::once(&server.password).chain(&server.tls.key_password))
+            .filter(|setting| setting.value.reveal() == Err(Unusable::Command))
+            .map(|setting| format!("{} is a {{command}}, which a check does not run", setting.place("Password")))
+            .collect()
+    }
+
     /// The index of the server of this name, compared without regard to case.
     pub fn server(&self, name: &str) -> Option<usize> {
         self.servers.iter().position(|server| server.name.eq_ignore_ascii_case(name))
@@ -109,8 +136,6 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -211,7 +236,6 @@ mod tests {
                 ":6 [A] SSLCC_Pro",
             ),
             ("Ip_Address=", Code::AddressMissing, ":3 [A]"),
-            ("Ip_Address=a\nPassword={pass iris}", Code::PasswordUnusable, ":5 [A] Password"),
             ("Ip_Address=a\nPassword=]]]!!secret!!", Code::PasswordUnusable, ":5 [A] Password"),
         ] {
             let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\n{lines}\n");

@@ -185,6 +185,12 @@ parameters! {
     NO_ACTIVITY_TIMEOUT System "No_Activity_Timeout" Kind::Seconds { from: 1, to: ONE_YEAR }, "86400" ToServers Now
         "Seconds that a connection may idle before it is closed; blank for ever.";
 
+    SCLERA_PASSWORD_COMMAND_TIMEOUT System "Sclera_Password_Command_Timeout" Kind::Seconds { from: 1, to: 300 }, "10"
+        Nothing Now
+        "Seconds that a {command} which gives a password may run.";
+    SCLERA_ENCODE_PASSWORDS System "Sclera_Encode_Passwords" Kind::Flag, "0" Nothing Now
+        "Whether passwords that stand in clear in the file are encoded there at the web server's start.";
+
     IP_ADDRESS Server "Ip_Address" Kind::Text, "" Nothing Now
         "Name or address of the superserver.";
     TCP_PORT Server "TCP_Port" Kind::Port, "1972" Nothing Now

@@ -11,7 +11,7 @@ use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKi
 use super::route::Routes;
 use super::secret::Secret;
 use super::server::{KeyType, Security, Server, TlsRange, TlsSettings};
-use super::{Application, Loaded, Profile, System};
+use super::{Application, Loaded, ManagementPassword, Profile, System};
 use crate::failure::Code;
 
 /// The most findings that are reported of one file.
@@ -74,6 +74,8 @@ impl<'a> Reader<'a> {
         let system = System {
             default_server: self.own(self.system, &row::DEFAULT_SERVER, text_value),
             maximum_connections: self.own(self.system, &row::MAX_CONNECTIONS, number).value,
+            password_command_timeout: self.own(self.system, &row::SCLERA_PASSWORD_COMMAND_TIMEOUT, seconds).value,
+            management_password: self.own(self.system, &row::SYSTEM_PASSWORD, management_password),
         };
         let servers = self.servers();
         let applications = self.applications();
@@ -345,6 +347,9 @@ impl<'a> Reader<'a> {
     ) -> Option<Setting<T>> {
         let (value, origin) = self.found(section, row)?;
         let quoted = (row.kind != Kind::Secret).then_some(value);
+        if row.kind == Kind::Secret {
+            self.report_clear_text(row, value, &origin);
+        }
         match read(value, row) {
             Read::Good(value) => Some(Setting { value, origin: Some(origin) }),
             Read::Adjusted(adjusted, reason) => {
@@ -360,6 +365,27 @@ impl<'a> Reader<'a> {
                 self.wrong(&origin, quoted, &reason, &format!("{}{hint}", row.expected()));
                 None
             }
+        }
+    }
+
+    /// A password in clear text works, but whoever glances at the file learns it.
+    fn report_clear_text(&mut self, row: &Parameter, value: &str, origin: &Origin) {
+        let (clear, remedy) = match row.section {
+            SectionKind::System => {
+                let password = ManagementPassword::from_stored(value);
+                if password == ManagementPassword::Unverifiable {
+                    let message =
+                        "is a hash of the original gateway's, which cannot be checked: nobody can log in with it";
+                    let remedy = "set the password of the management pages anew";
+                    self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+                }
+                (matches!(password, ManagementPassword::Clear(_)), "let `sclera set` store its hash")
+            }
+            _ => (Secret::is_clear_in_file(value), "let `sclera set` encode it, or set Sclera_Encode_Passwords=1"),
+        };
+        if clear && origin.line.is_some() && self.reported.insert(origin.clone()) {
+            let message = "stands in clear text";
+            self.findings.push(Finding::at(Severity::Notice, None, origin, message, remedy));
         }
     }
 
@@ -396,6 +422,10 @@ fn text_value(value: &str, _: &Parameter) -> Read<String> {
 
 fn secret(value: &str, _: &Parameter) -> Read<Secret> {
     Read::Good(Secret::from_stored(value))
+}
+
+fn management_password(value: &str, _: &Parameter) -> Read<ManagementPassword> {
+    Read::Good(ManagementPassword::from_stored(value))
 }
 
 /// A name or address; the brackets that some write around IPv6 addresses are taken off.

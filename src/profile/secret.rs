@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use std::time::Duration;
+
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use zeroize::Zeroizing;
+
+use super::command::{self, CommandFailure};
 
 /// A password as the profile holds it. Has no `Display`, and its `Debug` prints nothing of it.
 ///
 /// The file may hold clear text, or `]]]` and base64 of the clear text; either may turn out to be `{command}`, a shell
-/// command whose output is the password. This release does not run commands.
+/// command whose output is the password. It is run when somebody says so: [`Secret::run_command`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Content);
 
@@ -17,6 +21,8 @@ pub struct Secret(Content);
 pub enum Unusable {
     /// It is a `{command}`, which has not been run.
     Command,
+    /// It is a `{command}`, which was run and gave no password.
+    CommandFailed(CommandFailure),
     /// What stands after `]]]` is not base64.
     NotBase64,
 }
@@ -24,9 +30,13 @@ pub enum Unusable {
 #[derive(Clone, PartialEq, Eq)]
 enum Content {
     Clear(Zeroizing<String>),
-    Command,
+    Command(Zeroizing<String>),
+    CommandFailed(CommandFailure),
     NotBase64,
 }
+
+/// What stands before an encoded password.
+const ENCODED: &str = "]]]";
 
 impl Secret {
     /// No password.
@@ -41,7 +51,7 @@ impl Secret {
 
     /// Reads the form that stands in the file.
     pub fn from_stored(stored: &str) -> Secret {
-        let clear = match stored.strip_prefix("]]]") {
+        let clear = match stored.strip_prefix(ENCODED) {
             None => Zeroizing::new(stored.to_owned()),
             Some(encoded) => match decode(encoded) {
                 Some(clear) => clear,
@@ -49,7 +59,7 @@ impl Secret {
             },
         };
         if clear.len() >= 2 && clear.starts_with('{') && clear.ends_with('}') {
-            return Secret(Content::Command);
+            return Secret(Content::Command(Zeroizing::new(clear[1..clear.len() - 1].to_owned())));
         }
         Secret(Content::Clear(clear))
     }
@@ -59,11 +69,32 @@ impl Secret {
         matches!(&self.0, Content::Clear(text) if text.is_empty())
     }
 
+    /// The form that stands in the file for this clear text: `]]]` and base64. It is no protection, only no clear text.
+    pub fn encode(clear: &str) -> Zeroizing<String> {
+        Zeroizing::new(format!("{ENCODED}{}", Base64::encode_string(clear.as_bytes())))
+    }
+
+    /// Whether what stands in the file is clear text, or a command in clear text, where `]]]` and base64 could stand.
+    pub fn is_clear_in_file(stored: &str) -> bool {
+        !stored.is_empty() && !stored.starts_with(ENCODED)
+    }
+
+    /// Runs the `{command}`, if it is one, and is its output from then on; within `limit`, or a failure.
+    pub(super) fn run_command(&mut self, limit: Duration) {
+        if let Content::Command(command) = &self.0 {
+            self.0 = match command::run(command, limit) {
+                Ok(password) => Content::Clear(password),
+                Err(failure) => Content::CommandFailed(failure),
+            };
+        }
+    }
+
     /// The password itself; keep it as short as possible, and out of every message.
     pub fn reveal(&self) -> Result<&str, Unusable> {
         match &self.0 {
             Content::Clear(text) => Ok(text),
-            Content::Command => Err(Unusable::Command),
+            Content::Command(_) => Err(Unusable::Command),
+            Content::CommandFailed(failure) => Err(Unusable::CommandFailed(*failure)),
             Content::NotBase64 => Err(Unusable::NotBase64),
         }
     }
@@ -110,6 +141,33 @@ mod tests {
             assert_eq!(secret.reveal(), expected, "{stored}");
             assert_eq!(secret.is_empty(), expected == Ok(""), "{stored}");
         }
+    }
+
+    #[test]
+    fn a_command_is_run_once_and_becomes_its_output_or_a_failure() {
+        for (stored, expected) in [
+            ("{echo secret}", Ok("secret")),
+            ("]]]e2VjaG8gc2VjcmV0fQ==", Ok("secret")),
+            ("{exit 4}", Err(Unusable::CommandFailed(CommandFailure::Status(4)))),
+            ("{}", Err(Unusable::CommandFailed(CommandFailure::Empty))),
+            ("echo secret", Ok("echo secret")),
+        ] {
+            let mut secret = Secret::from_stored(stored);
+            secret.run_command(Duration::from_secs(20));
+            assert_eq!(secret.reveal(), expected, "{stored}");
+            assert!(!secret.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_read_again_as_it_was() {
+        for clear in ["", "SYS", "]]]U1lT", "{not a command", "p\u{e4}ss = #1"] {
+            assert_eq!(Secret::from_stored(&Secret::encode(clear)).reveal(), Ok(clear));
+        }
+        assert_eq!(Secret::encode("SYS").as_str(), "]]]U1lT");
+        assert!(
+            Secret::is_clear_in_file("SYS") && !Secret::is_clear_in_file("]]]U1lT") && !Secret::is_clear_in_file("")
+        );
     }
 
     #[test]

@@ -171,14 +171,26 @@ impl Server {
         if self.address.value.is_empty() {
             return obstacle(Code::AddressMissing, self.address.origin.as_ref(), "Ip_Address is empty".to_owned());
         }
-        if let Err(reason) = self.password.value.reveal() {
-            let message = match reason {
-                Unusable::Command => "Password is a {command}, which this release does not run",
-                Unusable::NotBase64 => "Password starts with ]]], but no base64 follows",
+        let key_password = self.tls.key_password.as_ref().filter(|_| self.security.value == Security::Tls);
+        for (key, setting) in [("Password", Some(&self.password)), ("SSLCC_Private_Key_Password", key_password)] {
+            let Some(setting) = setting else { continue };
+            // What has not been run yet is no obstacle: it is run before the profile is used.
+            let message = match setting.value.reveal() {
+                Ok(_) | Err(Unusable::Command) => continue,
+                Err(Unusable::CommandFailed(failure)) => format!("{key} is a {{command}}, which {failure}"),
+                Err(Unusable::NotBase64) => format!("{key} starts with ]]], but no base64 follows"),
             };
-            return obstacle(Code::PasswordUnusable, self.password.origin.as_ref(), message.to_owned());
+            return obstacle(Code::PasswordUnusable, setting.origin.as_ref(), message);
         }
         None
+    }
+
+    /// Runs the commands that give passwords, each within `limit`.
+    pub(super) fn run_commands(&mut self, limit: Duration) {
+        self.password.value.run_command(limit);
+        if let Some(password) = &mut self.tls.key_password {
+            password.value.run_command(limit);
+        }
     }
 }
 
