@@ -22,6 +22,7 @@
 
 mod application;
 mod command;
+pub mod edit;
 pub(crate) mod file;
 mod finding;
 mod layers;

@@ -201,34 +201,30 @@ impl Cutter {
 
     fn line(&mut self, raw: Range<usize>) -> LineKind {
         let number = self.text.lines.len() as u32 + 1;
-        let trimmed = trim(&self.text.bytes, raw);
-        if !self.undecodable && std::str::from_utf8(&self.text.bytes[trimmed.clone()]).is_err() {
+        if !self.undecodable && std::str::from_utf8(&self.text.bytes[raw.clone()]).is_err() {
             self.undecodable = true;
             self.about(Severity::Warning, number, "is not UTF-8 and is read as Latin-1", "save the file as UTF-8");
         }
-        match self.text.bytes[trimmed.clone()].first() {
-            None => LineKind::Blank,
-            Some(b'#' | b';') => LineKind::Comment,
-            Some(b'[') => self.section(number, trimmed),
-            Some(_) => self.entry(number, trimmed),
+        match Piece::of(&self.text.bytes, raw) {
+            Piece::Blank => LineKind::Blank,
+            Piece::Comment => LineKind::Comment,
+            Piece::Section { name, closed, more } => self.section(number, name, closed, more),
+            Piece::Entry { key, value } => self.entry(number, key, value),
+            Piece::Stray => {
+                // The text of a stray line is not shown: it may be a piece of a password.
+                self.about(Severity::Notice, number, "the line is neither key=value nor [SECTION], and is ignored", "");
+                LineKind::Stray
+            }
         }
     }
 
-    fn section(&mut self, number: u32, trimmed: Range<usize>) -> LineKind {
-        let inside = trimmed.start + 1..trimmed.end;
-        let close = self.text.bytes[inside.clone()].iter().position(|&byte| byte == b']');
-        let name = match close {
-            Some(offset) => inside.start..inside.start + offset,
-            None => inside.clone(),
-        };
-        match close {
-            None => self.about(Severity::Warning, number, "the section's closing ] is missing", "add it"),
-            Some(offset) if inside.start + offset + 1 < inside.end => {
-                self.about(Severity::Warning, number, "what follows the section's ] is ignored", "remove it");
-            }
-            Some(_) => {}
+    fn section(&mut self, number: u32, name: Range<usize>, closed: bool, more: bool) -> LineKind {
+        if !closed {
+            self.about(Severity::Warning, number, "the section's closing ] is missing", "add it");
+        } else if more {
+            self.about(Severity::Warning, number, "what follows the section's ] is ignored", "remove it");
         }
-        let name = decode(&self.text.bytes[trim(&self.text.bytes, name)]).into_owned();
+        let name = decode(&self.text.bytes[name]).into_owned();
         let folded = fold_section(&name);
         let position = match self.by_name.get(&folded) {
             Some(&position) => {
@@ -248,14 +244,8 @@ impl Cutter {
         LineKind::Section
     }
 
-    fn entry(&mut self, number: u32, trimmed: Range<usize>) -> LineKind {
-        // The text of a stray line is not shown: it may be a piece of a password.
-        let Some(offset) = self.text.bytes[trimmed.clone()].iter().position(|&byte| byte == b'=') else {
-            self.about(Severity::Notice, number, "the line is neither key=value nor [SECTION], and is ignored", "");
-            return LineKind::Stray;
-        };
-        let equals = trimmed.start + offset;
-        let key = decode(&self.text.bytes[trim(&self.text.bytes, trimmed.start..equals)]).into_owned();
+    fn entry(&mut self, number: u32, key: Range<usize>, value: Range<usize>) -> LineKind {
+        let key = decode(&self.text.bytes[key]).into_owned();
         let Some(position) = self.current else {
             let message = format!("{key} stands before the first [SECTION], and is ignored");
             self.about(Severity::Warning, number, message, "move it into its section");
@@ -265,7 +255,6 @@ impl Cutter {
             self.about(Severity::Notice, number, "nothing stands before the =, the line is ignored", "");
             return LineKind::Stray;
         }
-        let value = trim(&self.text.bytes, equals + 1..trimmed.end);
         let section = &mut self.text.sections[position];
         let folded = fold_key(&section.name, &key);
         let entry = Entry { key, line: number, value };
@@ -287,6 +276,49 @@ impl Cutter {
     fn about(&mut self, severity: Severity, line: u32, message: impl Into<String>, remedy: &str) {
         let finding = Finding::about_file(severity, None, &self.text.file, message, remedy);
         self.findings.push(Finding { line: Some(line), ..finding });
+    }
+}
+
+/// The parts of a line, as ranges of the file's bytes without white space around them.
+pub(super) enum Piece {
+    Blank,
+    Comment,
+    /// `[name]`; without `]` the name goes to the end of the line. `more`: something follows the `]`.
+    Section {
+        name: Range<usize>,
+        closed: bool,
+        more: bool,
+    },
+    /// `key=value`; the first `=` splits. Either may be empty.
+    Entry {
+        key: Range<usize>,
+        value: Range<usize>,
+    },
+    Stray,
+}
+
+impl Piece {
+    /// Takes the line at `line` apart; it has no line end.
+    pub(super) fn of(bytes: &[u8], line: Range<usize>) -> Piece {
+        let line = trim(bytes, line);
+        match bytes[line.clone()].first() {
+            None => Piece::Blank,
+            Some(b'#' | b';') => Piece::Comment,
+            Some(b'[') => {
+                let inside = line.start + 1..line.end;
+                let close = bytes[inside.clone()].iter().position(|&byte| byte == b']');
+                let end = close.map_or(inside.end, |offset| inside.start + offset);
+                let name = trim(bytes, inside.start..end);
+                Piece::Section { name, closed: close.is_some(), more: close.is_some() && end + 1 < inside.end }
+            }
+            Some(_) => match bytes[line.clone()].iter().position(|&byte| byte == b'=') {
+                None => Piece::Stray,
+                Some(offset) => {
+                    let equals = line.start + offset;
+                    Piece::Entry { key: trim(bytes, line.start..equals), value: trim(bytes, equals + 1..line.end) }
+                }
+            },
+        }
     }
 }
 
@@ -320,7 +352,7 @@ fn trim(bytes: &[u8], range: Range<usize>) -> Range<usize> {
 }
 
 /// UTF-8, or else Latin-1, which gives every byte a character.
-fn decode(bytes: &[u8]) -> Cow<'_, str> {
+pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(bytes.iter().map(|&byte| char::from(byte)).collect()),
