@@ -33,6 +33,7 @@ mod reader;
 mod route;
 mod secret;
 mod server;
+pub mod store;
 pub mod text;
 
 use std::path::Path;
