@@ -7,6 +7,7 @@ use super::{export, failed, invalid, sclera_result, shared, sized, slice, take, 
 use crate::event_log::{Level, Log};
 use crate::identity::{Checked, Identity, check_as_user};
 use crate::pool::configuration::{self, Configuration};
+use crate::profile::merge::Places;
 use crate::profile::{Environment, Profile, Security};
 
 /// How much a log line matters.
@@ -88,8 +89,8 @@ export! {
 }
 
 export! {
-    /// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent or wrong does not fail: the findings
-    /// go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
+    /// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent is made; one that is wrong does not
+    /// fail: the findings go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
     /// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI.
     fn sclera_gateway_open(options: *const sclera_options, out: *mut *mut sclera_gateway) -> sclera_result {
         // SAFETY: the contract.
@@ -120,7 +121,8 @@ export! {
 }
 
 fn open(path: &Path, software: String, log: Log) -> sclera_gateway {
-    let configuration = Configuration::open(path, Environment::of_process(), &log);
+    let configuration =
+        Configuration::open(path, Environment::of_process(), Places::of(|name| std::env::var_os(name)), &log);
     let problem = configuration.profile.as_ref().err().map(|failure| super::c_string(&failure.to_string()));
     sclera_gateway { configuration, software, log, problem }
 }

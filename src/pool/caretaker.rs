@@ -140,31 +140,28 @@ impl Duties {
     fn round(&mut self, now: Instant) {
         let view = self.view.read().clone();
         view.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
-        let changed = self.watch.as_mut().is_some_and(|watch| watch.is_due());
-        if let Some(watch) = self.watch.as_ref().filter(|_| changed) {
-            unharmed(|| self.reload(watch, &view));
+        if let Some(watch) = self.watch.as_mut().and_then(|watch| watch.is_due().then_some(watch)) {
+            unharmed(|| reload(&self.view, watch, &self.log));
         }
     }
+}
 
-    /// Puts the changed configuration into force as a whole, or leaves everything as it is.
-    fn reload(&self, watch: &Watch, old: &View) {
-        let path = watch.path().display();
-        let loaded = watch.load(&self.log).map_err(|failure| vec![failure]);
-        match loaded.and_then(|profile| old.next(Arc::new(profile), &self.log)) {
-            Ok(new) => {
-                let new = Arc::new(new);
-                *self.view.write() = new.clone();
-                new.succeeds(old);
-                self.log.write(Level::Notice, &format!("{path} has changed and is in force"));
-            }
-            Err(failures) => {
-                for failure in failures {
-                    self.log.write(Level::Error, &failure.to_string());
-                }
-                let message =
-                    format!("{path} has changed, but the configuration read before stays in force: see above");
-                self.log.write(Level::Error, &message);
-            }
+/// Puts the changed configuration into force as a whole, or leaves everything as it is.
+fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, log: &Log) {
+    let old = view.read().clone();
+    let loaded = watch.load(log).map_err(|failure| vec![failure]);
+    let path = watch.path().display();
+    match loaded.and_then(|profile| old.next(Arc::new(profile), log)) {
+        Ok(new) => {
+            let new = Arc::new(new);
+            *view.write() = new.clone();
+            new.succeeds(&old);
+            log.write(Level::Notice, &format!("{path} has changed and is in force"));
+        }
+        Err(failures) => {
+            failures.iter().for_each(|failure| log.write(Level::Error, &failure.to_string()));
+            let message = format!("{path} has changed, but the configuration read before stays in force: see above");
+            log.write(Level::Error, &message);
         }
     }
 }

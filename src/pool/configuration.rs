@@ -1,4 +1,4 @@
-//! CSP.ini as the gateway uses it: loaded, every finding told to the log, and watched for changes.
+//! CSP.ini as the gateway uses it: made if there is none, loaded, every finding told to the log, and watched for changes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
-use crate::profile::{Environment, Finding, Profile, Severity, fragment_files};
+use crate::profile::merge::{self, Places};
+use crate::profile::store::{self, ReadOnly};
+use crate::profile::{Environment, Finding, Profile, Severity, fragment_files, initial, secret};
 
 /// CSP.ini, and what was read from it and from what lies over it.
 #[derive(Clone, Debug)]
@@ -19,9 +21,12 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads CSP.ini, and runs the commands that give passwords.
-    pub fn open(path: &Path, environment: Environment, log: &Log) -> Configuration {
-        let watch = Watch::new(path, environment);
+    /// Reads CSP.ini, and runs the commands that give passwords. Before that the file is made if there is none, a staged
+    /// one is merged into it, and what the file itself asks for is done: see [`attend_to`].
+    pub fn open(path: &Path, environment: Environment, places: Places, log: &Log) -> Configuration {
+        make_first(path, &places, log);
+        attend_to(path, &places, log);
+        let watch = Watch::new(path, environment, places);
         let profile = load_to_use(path, &watch.environment, log).map(Arc::new);
         Configuration { profile, watch: Some(watch) }
     }
@@ -91,11 +96,57 @@ fn report(finding: &Finding, log: &Log) {
     log.write(level, &finding.to_string());
 }
 
+/// At the first start there is no file. With a durable directory, the file is made there and linked to.
+fn make_first(path: &Path, places: &Places, log: &Log) {
+    if path.symlink_metadata().is_ok() {
+        return;
+    }
+    let made = match &places.csp_ini {
+        Some(durable) => std::fs::create_dir_all(durable.parent().unwrap_or(Path::new("/")))
+            .and_then(|()| initial::create(durable))
+            .and_then(|_| std::os::unix::fs::symlink(durable, path)),
+        None => initial::create(path).map(drop),
+    };
+    let path = path.display();
+    match made {
+        Ok(()) => log.write(Level::Notice, &format!("{path}: made, with a default configuration for the server LOCAL")),
+        Err(error) => log.write(Level::Error, &format!("{path}: there is none, and none can be made: {error}")),
+    }
+}
+
+/// Does what the files ask for, before they are read: a staged file is merged, the line `RELOAD` is removed, since it is
+/// about to be obeyed, and with `Sclera_Encode_Passwords=1` passwords in clear text are encoded. What cannot be written
+/// stays as it is; the log says so.
+fn attend_to(path: &Path, places: &Places, log: &Log) {
+    if let Some(staged) = &places.staged {
+        match merge::apply(path, staged) {
+            Ok(None) => {}
+            Ok(Some(lines)) => {
+                let message = format!("{}: {lines} line(s) set from {}", path.display(), staged.display());
+                log.write(Level::Notice, &message);
+            }
+            Err(error) => log.write(Level::Error, &format!("the staged file is not merged: {error}")),
+        }
+    }
+    // Reading the file is about to tell what is wrong with it, if it cannot even be opened.
+    let Ok(mut opened) = store::open(path) else { return };
+    if opened.read_only() == ReadOnly::Yes {
+        return;
+    }
+    let done = secret::encode_all(&mut opened.document).and_then(|_| opened.document.unset("SYSTEM", "RELOAD"));
+    if done.is_ok()
+        && let Err(error) = opened.save()
+    {
+        log.write(Level::Notice, &format!("RELOAD or passwords in clear text stay in the file: {error}"));
+    }
+}
+
 /// Notices when one of the files has changed, and come to rest.
 #[derive(Clone, Debug)]
 pub struct Watch {
     path: PathBuf,
     environment: Environment,
+    places: Places,
     /// How the files were when they were last loaded.
     loaded: Stamps,
     /// How they were at the last look.
@@ -106,8 +157,8 @@ pub struct Watch {
 type Stamps = Vec<(PathBuf, Option<[i64; 7]>)>;
 
 impl Watch {
-    fn new(path: &Path, environment: Environment) -> Watch {
-        let mut watch = Watch { path: path.to_owned(), environment, loaded: Vec::new(), seen: Vec::new() };
+    fn new(path: &Path, environment: Environment, places: Places) -> Watch {
+        let mut watch = Watch { path: path.to_owned(), environment, places, loaded: Vec::new(), seen: Vec::new() };
         watch.loaded = watch.stamps();
         watch.seen = watch.loaded.clone();
         watch
@@ -134,8 +185,11 @@ impl Watch {
         changed
     }
 
-    /// Loads what the files hold now.
-    pub fn load(&self, log: &Log) -> Result<Profile, Failure> {
+    /// Loads what the files hold now, after doing what they ask for.
+    pub fn load(&mut self, log: &Log) -> Result<Profile, Failure> {
+        attend_to(&self.path, &self.places, log);
+        // Our own writing is no reason to load again.
+        self.has_changed();
         load_to_use(&self.path, &self.environment.refreshed(), log)
     }
 
@@ -147,7 +201,8 @@ impl Watch {
     fn stamps(&self) -> Stamps {
         let fragments = fragment_files(&self.path);
         let files = std::iter::once(self.path.as_path()).chain(fragments.iter().map(PathBuf::as_path));
-        files.chain(self.environment.files()).map(|path| (path.to_owned(), stamp(path))).collect()
+        let given = self.environment.files().chain(self.places.staged.as_deref());
+        files.chain(given).map(|path| (path.to_owned(), stamp(path))).collect()
     }
 }
 
@@ -166,7 +221,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("CSP.ini");
         std::fs::write(&path, "[SYSTEM]\n").unwrap();
-        let mut watch = Watch::new(&path, Environment::none());
+        let mut watch = Watch::new(&path, Environment::none(), Places::default());
         assert!(!watch.is_due());
 
         std::fs::write(&path, "[SYSTEM]\nRELOAD=1\n").unwrap();

@@ -25,13 +25,15 @@ mod command;
 pub mod edit;
 pub(crate) mod file;
 mod finding;
+pub mod initial;
 mod layers;
 mod management;
+pub mod merge;
 pub mod parameter;
 pub(crate) mod permissions;
 mod reader;
 mod route;
-mod secret;
+pub(crate) mod secret;
 mod server;
 pub mod store;
 pub mod text;
@@ -47,7 +49,7 @@ pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
 pub use management::ManagementPassword;
 pub use route::Route;
-pub use secret::{Secret, Unusable};
+pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, Security, Server, TlsRange, TlsSettings};
 
 /// What one CSP.ini says.

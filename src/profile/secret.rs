@@ -7,7 +7,10 @@ use std::time::Duration;
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use zeroize::Zeroizing;
 
+use super::ManagementPassword;
 use super::command::{self, CommandFailure};
+use super::edit::{Change, Document, EditError};
+use super::parameter::{self as row, Kind, Parameter, SectionKind};
 
 /// A password as the profile holds it. Has no `Display`, and its `Debug` prints nothing of it.
 ///
@@ -106,6 +109,35 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Encodes every password that stands in clear text in the file, if `Sclera_Encode_Passwords=1` asks for it: those of
+/// servers as `]]]` and base64, the one of the management pages as a hash. How many there were.
+pub(crate) fn encode_all(document: &mut Document) -> Result<usize, EditError> {
+    if document.get("SYSTEM", row::SCLERA_ENCODE_PASSWORDS.key).is_none_or(|value| value.as_str() != "1") {
+        return Ok(0);
+    }
+    let mut encoded = 0;
+    for (section, key, _) in document.entries_of_all() {
+        // Of a key that stands several times, the value that counts.
+        let Some(value) = document.get(&section, &key) else { continue };
+        if let Some(stored) = to_store(SectionKind::of(&section), &key, &value) {
+            encoded += usize::from(document.set(&section, &key, &stored)? != Change::Nothing);
+        }
+    }
+    Ok(encoded)
+}
+
+/// The form in which a value in clear text is to be stored; `None` if it is no password, or is stored so already.
+pub fn to_store(section: SectionKind, key: &str, value: &str) -> Option<Zeroizing<String>> {
+    let row = Parameter::find(section, key).filter(|row| row.kind == Kind::Secret)?;
+    if row.section == SectionKind::System {
+        return match ManagementPassword::from_stored(value) {
+            ManagementPassword::Clear(clear) => ManagementPassword::hash(&clear).ok().map(Zeroizing::new),
+            _ => None,
+        };
+    }
+    Secret::is_clear_in_file(value).then(|| Secret::encode(value))
+}
+
 /// The clear text behind `]]]`. Bytes that are not UTF-8 are read as Latin-1, the character set such files had.
 fn decode(encoded: &str) -> Option<Zeroizing<String>> {
     let encoded = encoded.trim();
@@ -168,6 +200,19 @@ mod tests {
         assert!(
             Secret::is_clear_in_file("SYS") && !Secret::is_clear_in_file("]]]U1lT") && !Secret::is_clear_in_file("")
         );
+    }
+
+    #[test]
+    fn passwords_in_clear_text_are_encoded_only_if_the_file_asks_for_it() {
+        let lines = "[SYSTEM]\nPassword=secret\n[A]\nPassword=SYS\nUsername=u\nSSLCC_Private_Key_Password=]]]U1lT\n";
+        let mut document = Document::new(lines.as_bytes().to_vec());
+        assert_eq!(encode_all(&mut document), Ok(0));
+        document.set("SYSTEM", "Sclera_Encode_Passwords", "1").unwrap();
+        assert_eq!(encode_all(&mut document), Ok(2));
+        assert_eq!(document.get("A", "Password").unwrap().as_str(), "]]]U1lT");
+        assert_eq!(document.get("A", "Username").unwrap().as_str(), "u");
+        assert!(document.get("SYSTEM", "Password").unwrap().starts_with("$argon2id$"));
+        assert_eq!(encode_all(&mut document), Ok(0), "they are stored so now");
     }
 
     #[test]
