@@ -51,6 +51,10 @@ bench: ## Compare with static files and with the web servers' own mutual TLS pro
 header: ## Write include/sclera.h anew from src/ffi
 	SCLERA_WRITE_HEADER=1 $(CARGO) test --locked --workspace --test header
 
+.PHONY: docs
+docs: ## Write docs/csp-ini.md anew from the table of parameters
+	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --workspace --lib profile
+
 .PHONY: header-check
 header-check: ## Compare include/sclera.h with src/ffi
 	$(CARGO) test --locked --workspace --test header

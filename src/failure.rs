@@ -105,6 +105,9 @@ failures! {
     123 PasswordUnusable "password-unusable" Configuration 503
         "Write the password again: after ]]] there must be base64; a {command} must end with status 0 and print the password and nothing else.";
 
+    124 ManagementAbsent "management-absent" Configuration 404
+        "Use the `sclera` command; the management pages come with a later release, and their path is reserved for them.";
+
     200 NameNotResolved "name-not-resolved" Network 502
         "Correct Ip_Address, or make this machine's resolver know that name.";
     201 ConnectRefused "connect-refused" Network 502

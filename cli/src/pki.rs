@@ -369,7 +369,7 @@ mod tests {
         let identity = Identity::load(server, 1).unwrap();
         assert_eq!(identity.facts.unwrap().common_name.as_deref(), Some("gwuser"));
         assert!(identity.notices.is_empty());
-        assert!(matches!(loaded.profile.route("/csp/demo/x"), Route::Server { server: 0, .. }));
+        assert!(matches!(loaded.profile.route(None, "/csp/demo/x"), Route::Server { server: 0, .. }));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Exchange {
         }
         // Paths that are not UTF-8 can match no prefix but those that are.
         let path = request.routing_path();
-        let pool = self.worker.pool_for_path(&String::from_utf8_lossy(&path))?;
+        let pool = self.worker.pool_for_path(request.host(), &String::from_utf8_lossy(&path))?;
         self.head = request.to_head(self.worker.software(), &self.request_id);
         Ok(State::CollectBody(Acquire::start(pool, now)))
     }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::profile::routing_path;
 use crate::wire::element::{Value, write_bytes, write_bytes_head};
 
 /// Version of the web call convention that we speak.
@@ -78,13 +79,16 @@ impl Request<'_> {
     /// The path by which the server is chosen: as an application that decodes would read it, so that no spelling of a
     /// path steps around its profile. The application itself gets the target as it was sent.
     pub fn routing_path(&self) -> Cow<'_, [u8]> {
-        let path = self.path();
-        let is_plain =
-            |path: &[u8]| !path.contains(&b'%') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
-        match is_plain(path) {
-            true => Cow::Borrowed(path),
-            false => Cow::Owned(normalised(path)),
-        }
+        routing_path(self.path())
+    }
+
+    /// The host that the browser asked for, without port: what `//host/path` profiles are chosen by.
+    pub fn host(&self) -> Option<&str> {
+        let header = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map(|(_, value)| *value);
+        let host = std::str::from_utf8(header.unwrap_or(self.server_name)).ok()?;
+        // The colons of an IPv6 address stand in brackets.
+        let end = host.rfind(':').filter(|&colon| !host[colon..].contains(']')).unwrap_or(host.len());
+        Some(&host[..end]).filter(|host| !host.is_empty())
     }
 
     /// The head argument of the web call, as the bytes of a list.
@@ -172,42 +176,6 @@ pub fn write_call(head: &[u8], body: Option<&[u8]>, gateway_object: &[u8], out: 
         None => Value::Undefined.write(out),
     }
     Value::Handle(gateway_object.into()).write(out);
-}
-
-/// Decoded, without empty and dot segments. `%2F` separates segments too, since an application may take it so.
-fn normalised(path: &[u8]) -> Vec<u8> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut at = 0;
-    while let Some(&byte) = path.get(at) {
-        match (byte, path.get(at + 1).copied().and_then(hex), path.get(at + 2).copied().and_then(hex)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(high << 4 | low);
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    let mut segments: Vec<&[u8]> = Vec::new();
-    for segment in decoded.split(|&byte| byte == b'/') {
-        match segment {
-            b"" | b"." => {}
-            b".." => drop(segments.pop()),
-            segment => segments.push(segment),
-        }
-    }
-    let mut path = segments.iter().fold(Vec::with_capacity(decoded.len()), |mut path, segment| {
-        path.push(b'/');
-        path.extend_from_slice(segment);
-        path
-    });
-    if path.is_empty() || decoded.ends_with(b"/") {
-        path.push(b'/');
-    }
-    path
 }
 
 fn write_pair(name: &[u8], value: &[u8], out: &mut Vec<u8>) {

@@ -18,6 +18,8 @@ pub struct View {
     profile: Result<Arc<Profile>, Failure>,
     /// One for each server of the profile, in its order.
     pools: Vec<Arc<Pool>>,
+    /// `MAX_CONNECTIONS` as it was when the web server started.
+    limit: Option<u32>,
 }
 
 impl View {
@@ -25,6 +27,7 @@ impl View {
     /// nothing else.
     pub fn first(profile: Result<Arc<Profile>, Failure>, log: &Log) -> View {
         let mut pools = Vec::new();
+        let limit = profile.as_ref().ok().map(|profile| profile.system.maximum_connections);
         if let Ok(profile) = &profile {
             for server in &profile.servers {
                 let identity = identity_of(server, 1);
@@ -41,7 +44,7 @@ impl View {
                 ));
             }
         }
-        View { profile, pools }
+        View { profile, pools, limit }
     }
 
     /// The view that follows this one with a new profile. Nothing of this one changes until [`View::succeeds`] is told.
@@ -52,8 +55,8 @@ impl View {
     pub fn next(&self, profile: Arc<Profile>, log: &Log) -> Result<View, Vec<Failure>> {
         let mut pools = Vec::new();
         let mut failures = Vec::new();
-        let limit =
-            self.profile.as_ref().map_or(profile.system.maximum_connections, |it| it.system.maximum_connections);
+        let limit = self.limit.unwrap_or(profile.system.maximum_connections);
+        self.report_restart(&profile, log);
         for server in &profile.servers {
             let old = self.pool_of(&server.name);
             let generation =
@@ -70,7 +73,17 @@ impl View {
             }
             pools.push(Pool::new(Arc::new(server.clone()), identity, limit, log.clone()));
         }
-        if failures.is_empty() { Ok(View { profile: Ok(profile), pools }) } else { Err(failures) }
+        if failures.is_empty() { Ok(View { profile: Ok(profile), pools, limit: Some(limit) }) } else { Err(failures) }
+    }
+
+    fn report_restart(&self, next: &Profile, log: &Log) {
+        let before = self.profile.as_ref().map(|profile| profile.system.at_restart.as_slice()).unwrap_or_default();
+        for (old, (key, value)) in before.iter().zip(&next.system.at_restart) {
+            if old.1 != *value {
+                let message = format!("[SYSTEM] {key}={value} will be in force when the web server has been restarted");
+                log.write(Level::Notice, &message);
+            }
+        }
     }
 
     /// Ends what `old` had and this view has not: their idle connections are closed, the others when they come back.
@@ -96,10 +109,10 @@ impl View {
         &self.pools
     }
 
-    /// The pool of the server that answers for a raw request path.
-    pub fn pool_for_path(&self, path: &str) -> Result<&Arc<Pool>, Failure> {
+    /// The pool of the server that answers for a path; see [`Profile::route`].
+    pub fn pool_for_path(&self, host: Option<&str>, path: &str) -> Result<&Arc<Pool>, Failure> {
         let profile = self.profile.as_ref().map_err(Failure::clone)?;
-        let route = profile.route(path);
+        let route = profile.route(host, path);
         match route {
             Route::Server { server, .. } => Ok(&self.pools[server]),
             _ => Err(route.failure(profile).unwrap_or_else(|| Failure::new(Code::Internal, "a route without an end"))),

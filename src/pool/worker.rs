@@ -45,9 +45,9 @@ impl Worker {
         self.view.read().clone()
     }
 
-    /// The pool of the server that answers for a raw request path.
-    pub fn pool_for_path(&self, path: &str) -> Result<Arc<Pool>, Failure> {
-        self.view().pool_for_path(path).cloned()
+    /// The pool of the server that answers for a path, asked of a host.
+    pub fn pool_for_path(&self, host: Option<&str>, path: &str) -> Result<Arc<Pool>, Failure> {
+        self.view().pool_for_path(host, path).cloned()
     }
 
     /// The pool of a server by name.

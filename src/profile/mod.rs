@@ -32,11 +32,13 @@ pub mod merge;
 pub mod parameter;
 pub(crate) mod permissions;
 mod reader;
+pub mod reference;
 mod route;
 pub(crate) mod secret;
 mod server;
 pub mod store;
 pub mod text;
+mod value;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,11 +46,11 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use application::Application;
+pub use application::{Alternative, Alternatives, Application};
 pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
 pub use management::ManagementPassword;
-pub use route::Route;
+pub use route::{Route, routing_path};
 pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, Security, Server, TlsRange, TlsSettings};
 
@@ -77,6 +79,8 @@ pub struct System {
     pub password_command_timeout: Duration,
     /// The password of the management pages.
     pub management_password: Setting<ManagementPassword>,
+    /// Keys and values of the settings that are in force only after a restart of the web server.
+    pub at_restart: Vec<(&'static str, String)>,
 }
 
 /// A profile, and what there is to say about its file.
@@ -268,7 +272,7 @@ mod tests {
             [
                 "/etc/CSP.ini:2: [SYSTEM] Queued_Request_Timeout=soon: is not a whole number; \
                  write seconds from 5 to 31536000",
-                "/etc/CSP.ini:7: [A] Ip_Address=a b: is neither a name nor an address; write a text",
+                "/etc/CSP.ini:7: [A] Ip_Address=a b: is neither a name nor an address; write a name or an IP address",
                 "/etc/CSP.ini:8: [A] TCP_Port=99999: is not a TCP port; write a TCP port from 1 to 65535",
                 "/etc/CSP.ini:9: [A] Connection_Security_Level=7: is not a security level; \
                  write 10 (TLS) or 0 (password)",
@@ -345,7 +349,7 @@ mod tests {
             path in "(/[a-z/]{0,8}|\\PC{0,8})",
         ) {
             if let Ok(loaded) = Profile::parse(Path::new("CSP.ini"), lines.join("\n").as_bytes())
-                && let Some(failure) = loaded.profile.route(&path).failure(&loaded.profile)
+                && let Some(failure) = loaded.profile.route(None, &path).failure(&loaded.profile)
             {
                 prop_assert!(!failure.detail.is_empty());
             }

@@ -3,6 +3,9 @@
 //! The reader takes names, defaults and ranges from here and nowhere else. A documented setting without effect is a row
 //! too, so that only what really is unknown is called unknown.
 
+use super::value;
+use crate::failure::Code;
+
 /// One row: a setting.
 #[derive(Debug)]
 pub struct Parameter {
@@ -10,6 +13,8 @@ pub struct Parameter {
     pub section: SectionKind,
     /// The key as documented. `<n>` at its end stands for a number.
     pub key: &'static str,
+    /// What the original's management pages call it.
+    pub label: &'static str,
     /// What values it takes, and in which unit.
     pub kind: Kind,
     /// The value if the file gives none, written as in the file.
@@ -20,6 +25,19 @@ pub struct Parameter {
     pub effect: Effect,
     /// What it means, in one sentence.
     pub help: &'static str,
+}
+
+/// What [`Parameter::check`] says of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It can be used as it is.
+    Good,
+    /// It is brought into its range; why, and to what.
+    Adjusted(String),
+    /// It is understood, but whoever uses the server gets this failure.
+    Refused(Code),
+    /// It cannot be used; why.
+    Wrong(String),
 }
 
 /// The kinds of sections.
@@ -42,6 +60,8 @@ pub enum SectionKind {
 pub enum Kind {
     /// Any text.
     Text,
+    /// A name or an IP address.
+    Address,
     /// A password; never shown.
     Secret,
     /// The path of a file.
@@ -74,6 +94,15 @@ pub enum Kind {
     TlsVersions,
     /// The type of a key: 1, 2 or 3.
     KeyType,
+    /// `Enabled` or `1`, `Disabled` or `0`: the original's form is not known.
+    Switch,
+    /// A size in bytes, also as `nK` or `nM`. Smaller ones are brought to the least.
+    Bytes {
+        /// Smallest.
+        from: u64,
+    },
+    /// An alternative server: `1` or `0`, any number of `~`, and its name.
+    Alternative,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -90,12 +119,14 @@ pub enum Inherits {
 /// What this release does with a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Heeds it.
+    /// Heeds it; a change is in force within seconds.
     Now,
+    /// Heeds it; a change is in force when the web server has been restarted.
+    AtRestart,
     /// Accepts it; a later release heeds it.
     Later,
-    /// Accepts it; there is nothing in Sclera that it could change.
-    Never,
+    /// Accepts it; there is nothing in Sclera that it could change, because of this.
+    Without(&'static str),
 }
 
 impl SectionKind {
@@ -131,11 +162,18 @@ impl Parameter {
         }
     }
 
+    /// What a value means for this row. Blank is never wrong: it stands for the default, or for what `[SYSTEM]` says.
+    pub fn check(&self, value: &str) -> Verdict {
+        if value.is_empty() { Verdict::Good } else { value::verdict(value, self) }
+    }
+
     /// What to write, for the remedy of a finding.
     pub fn expected(&self) -> String {
         match self.kind {
-            Kind::Text | Kind::Secret | Kind::File => "write a text".into(),
-            Kind::Status => "write Enabled or Disabled".into(),
+            Kind::Text | Kind::Secret => "write a text".into(),
+            Kind::Address => "write a name or an IP address".into(),
+            Kind::File => "write the path of a file".into(),
+            Kind::Switch | Kind::Status => "write Enabled or Disabled".into(),
             Kind::Flag => "write 1 or 0".into(),
             Kind::Number { from, to } => format!("write a number from {from} to {to}"),
             Kind::Seconds { from, to } => format!("write seconds from {from} to {to}"),
@@ -144,22 +182,27 @@ impl Parameter {
             Kind::TlsVersion => "write 16 (TLS 1.2) or 32 (TLS 1.3)".into(),
             Kind::TlsVersions => "write 48 (TLS 1.2 and 1.3)".into(),
             Kind::KeyType => "write 1 (DSA), 2 (RSA) or 3 (ECDSA)".into(),
+            Kind::Bytes { from: 0 } => "write bytes, such as 500, 256K or 2M".into(),
+            Kind::Bytes { from } => format!("write bytes from {}K on, such as 256K or 2M", from / 1024),
+            Kind::Alternative => "write 1 (enabled) or 0, six ~, and the server's name".into(),
             Kind::Word(words) => format!("write {}", words.join(", ")),
         }
     }
 }
 
 macro_rules! parameters {
-    ($($name:ident $section:ident $key:literal $kind:expr, $default:literal $inherits:ident $effect:ident $help:literal;)*) => {
+    ($($name:ident: $section:ident $key:literal $label:literal, $kind:expr, $default:literal, $inherits:expr, $effect:expr,
+        $help:literal;)*) => {
         $(
             #[doc = $help]
             pub const $name: Parameter = Parameter {
                 section: SectionKind::$section,
                 key: $key,
+                label: $label,
                 kind: $kind,
                 default: $default,
-                inherits: Inherits::$inherits,
-                effect: Effect::$effect,
+                inherits: $inherits,
+                effect: $effect,
                 help: $help,
             };
         )*
@@ -169,187 +212,184 @@ macro_rules! parameters {
     };
 }
 
+const fn without(reason: &'static str) -> Effect {
+    Effect::Without(reason)
+}
+
 const ONE_YEAR: u32 = 31_536_000;
 const ANSWERS: Kind = Kind::Seconds { from: 5, to: ONE_YEAR };
-const BYTES: Kind = Kind::Text;
 
 parameters! {
-    DEFAULT_SERVER System "Default_Server" Kind::Text, "LOCAL" Nothing Now
+    DEFAULT_SERVER: System "Default_Server" "Default Server", Kind::Text, "LOCAL", Inherits::Nothing, Effect::Now,
         "The server for paths whose application names none.";
-    MAX_CONNECTIONS System "MAX_CONNECTIONS" Kind::Number { from: 1, to: 65_535 }, "1024" Nothing Now
+    MAX_CONNECTIONS: System "MAX_CONNECTIONS" "Maximum Connections", Kind::Number { from: 1, to: 65_535 }, "1024", Inherits::Nothing, Effect::AtRestart,
         "Most connections to all servers together.";
-    SERVER_RESPONSE_TIMEOUT System "Server_Response_Timeout" ANSWERS, "60" ToServers Now
+    SERVER_RESPONSE_TIMEOUT: System "Server_Response_Timeout" "Server Response Timeout", ANSWERS, "60", Inherits::ToServers, Effect::Now,
         "Seconds that a server may stay silent during an answer.";
-    QUEUED_REQUEST_TIMEOUT System "Queued_Request_Timeout" ANSWERS, "60" ToServers Now
+    QUEUED_REQUEST_TIMEOUT: System "Queued_Request_Timeout" "Queued Request Timeout", ANSWERS, "60", Inherits::ToServers, Effect::Now,
         "Seconds that a request may wait for a connection.";
-    NO_ACTIVITY_TIMEOUT System "No_Activity_Timeout" Kind::Seconds { from: 1, to: ONE_YEAR }, "86400" ToServers Now
+    NO_ACTIVITY_TIMEOUT: System "No_Activity_Timeout" "No Activity Timeout", Kind::Seconds { from: 1, to: ONE_YEAR }, "86400", Inherits::ToServers, Effect::Now,
         "Seconds that a connection may idle before it is closed; blank for ever.";
-
-    SCLERA_PASSWORD_COMMAND_TIMEOUT System "Sclera_Password_Command_Timeout" Kind::Seconds { from: 1, to: 300 }, "10"
-        Nothing Now
+    SCLERA_PASSWORD_COMMAND_TIMEOUT: System "Sclera_Password_Command_Timeout" "Password Command Timeout", Kind::Seconds { from: 1, to: 300 }, "10", Inherits::Nothing, Effect::Now,
         "Seconds that a {command} which gives a password may run.";
-    SCLERA_ENCODE_PASSWORDS System "Sclera_Encode_Passwords" Kind::Flag, "0" Nothing Now
+    SCLERA_ENCODE_PASSWORDS: System "Sclera_Encode_Passwords" "Encode Passwords", Kind::Flag, "0", Inherits::Nothing, Effect::Now,
         "Whether passwords that stand in clear in the file are encoded there at the web server's start.";
-
-    IP_ADDRESS Server "Ip_Address" Kind::Text, "" Nothing Now
+    IP_ADDRESS: Server "Ip_Address" "IP Address", Kind::Address, "", Inherits::Nothing, Effect::Now,
         "Name or address of the superserver.";
-    TCP_PORT Server "TCP_Port" Kind::Port, "1972" Nothing Now
+    TCP_PORT: Server "TCP_Port" "Superserver TCP Port", Kind::Port, "1972", Inherits::Nothing, Effect::Now,
         "TCP port of the superserver.";
-    MINIMUM_SERVER_CONNECTIONS Server "Minimum_Server_Connections" Kind::Number { from: 0, to: 65_535 }, "3" Nothing Now
+    MINIMUM_SERVER_CONNECTIONS: Server "Minimum_Server_Connections" "Minimum Server Connections", Kind::Number { from: 0, to: 65_535 }, "3", Inherits::Nothing, Effect::Now,
         "Connections that idle closing leaves alone.";
-    MAXIMUM_SERVER_CONNECTIONS Server "Maximum_Server_Connections" Kind::Number { from: 1, to: 65_535 }, "" Nothing Now
+    MAXIMUM_SERVER_CONNECTIONS: Server "Maximum_Server_Connections" "Maximum Server Connections", Kind::Number { from: 1, to: 65_535 }, "", Inherits::Nothing, Effect::Now,
         "Most connections to this server; blank leaves it to MAX_CONNECTIONS.";
-    MAXIMUM_SESSION_CONNECTIONS Server "Maximum_Session_Connections" Kind::Number { from: 1, to: 65_535 }, "3" Nothing Now
+    MAXIMUM_SESSION_CONNECTIONS: Server "Maximum_Session_Connections" "Maximum Connections per Session", Kind::Number { from: 1, to: 65_535 }, "3", Inherits::Nothing, Effect::Now,
         "Most connections that one session may use at once.";
-    CONNECTION_SECURITY_LEVEL Server "Connection_Security_Level" Kind::SecurityLevel, "0" Nothing Now
+    CONNECTION_SECURITY_LEVEL: Server "Connection_Security_Level" "Connection Security Level", Kind::SecurityLevel, "0", Inherits::Nothing, Effect::Now,
         "What protects the link: 0 nothing, 4 or 10 TLS; 1 to 3 Kerberos, which is not available.";
-    USERNAME Server "Username" Kind::Text, "" Nothing Now
+    USERNAME: Server "Username" "Username", Kind::Text, "", Inherits::Nothing, Effect::Now,
         "User name of the gateway's login; leave empty for mutual TLS.";
-    PASSWORD Server "Password" Kind::Secret, "" Nothing Now
+    PASSWORD: Server "Password" "Password", Kind::Secret, "", Inherits::Nothing, Effect::Now,
         "Password of the gateway's login; leave empty for mutual TLS.";
-    SSLCC_PROTOCOL_MIN Server "SSLCC_Protocol_Min" Kind::TlsVersion, "16" Nothing Now
+    SSLCC_PROTOCOL_MIN: Server "SSLCC_Protocol_Min" "Minimum SSL/TLS Protocol Version", Kind::TlsVersion, "16", Inherits::Nothing, Effect::Now,
         "Oldest TLS version: 16 for 1.2, 32 for 1.3; older ones are not spoken.";
-    SSLCC_PROTOCOL_MAX Server "SSLCC_Protocol_Max" Kind::TlsVersion, "32" Nothing Now
+    SSLCC_PROTOCOL_MAX: Server "SSLCC_Protocol_Max" "Maximum SSL/TLS Protocol Version", Kind::TlsVersion, "32", Inherits::Nothing, Effect::Now,
         "Newest TLS version: 16 for 1.2, 32 for 1.3.";
-    SSLCC_PROTOCOL Server "SSLCC_Protocol" Kind::TlsVersions, "" Nothing Now
+    SSLCC_PROTOCOL: Server "SSLCC_Protocol" "SSL/TLS Protocol", Kind::TlsVersions, "", Inherits::Nothing, Effect::Now,
         "Older form of the protocol range: the sum of the versions; heeded if neither Min nor Max is set.";
-    SSLCC_VERIFY_PEER Server "SSLCC_Verify_Peer" Kind::Flag, "0" Nothing Now
+    SSLCC_VERIFY_PEER: Server "SSLCC_Verify_Peer" "Require Peer Certificate Verification", Kind::Flag, "0", Inherits::Nothing, Effect::Now,
         "Whether a superserver that cannot be verified is refused.";
-    SSLCC_CIPHER_SUITES Server "SSLCC_Cipher_Suites" Kind::Text, "ALL:!aNULL:!eNULL:!EXP:!SSLv2" Nothing Now
+    SSLCC_CIPHER_SUITES: Server "SSLCC_Cipher_Suites" "SSL/TLS Cipher Suites (TLSv1.2 and below)", Kind::Text, "ALL:!aNULL:!eNULL:!EXP:!SSLv2", Inherits::Nothing, Effect::Now,
         "OpenSSL cipher string for TLS 1.2.";
-    SSLCC_CIPHER_SUITES_1_3 Server "SSLCC_Cipher_Suites_1_3" Kind::Text,
-        "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256" Nothing Now
+    SSLCC_CIPHER_SUITES_1_3: Server "SSLCC_Cipher_Suites_1_3" "SSL/TLS Cipher Suites (TLSv1.3)", Kind::Text, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", Inherits::Nothing, Effect::Now,
         "Cipher suites for TLS 1.3, in order of preference.";
-    SSLCC_CERTIFICATE_FILE Server "SSLCC_Certificate_File" Kind::File, "" Nothing Now
+    SSLCC_CERTIFICATE_FILE: Server "SSLCC_Certificate_File" "SSL/TLS Certificate File", Kind::File, "", Inherits::Nothing, Effect::Now,
         "PEM file of the gateway's certificate, followed by its intermediates.";
-    SSLCC_CERTIFICATE_KEY_FILE Server "SSLCC_Certificate_Key_File" Kind::File, "" Nothing Now
+    SSLCC_CERTIFICATE_KEY_FILE: Server "SSLCC_Certificate_Key_File" "SSL/TLS Private Key File", Kind::File, "", Inherits::Nothing, Effect::Now,
         "PEM file of the private key of that certificate.";
-    SSLCC_KEY_TYPE Server "SSLCC_Key_Type" Kind::KeyType, "2" Nothing Now
+    SSLCC_KEY_TYPE: Server "SSLCC_Key_Type" "SSL/TLS Key Type", Kind::KeyType, "2", Inherits::Nothing, Effect::Now,
         "Type of the private key; the key itself says it too, and is believed.";
-    SSLCC_PRIVATE_KEY_PASSWORD Server "SSLCC_Private_Key_Password" Kind::Secret, "" Nothing Now
+    SSLCC_PRIVATE_KEY_PASSWORD: Server "SSLCC_Private_Key_Password" "SSL/TLS Private Key Password", Kind::Secret, "", Inherits::Nothing, Effect::Now,
         "Password of the private key.";
-    SSLCC_CA_CERTIFICATE_FILE Server "SSLCC_CA_Certificate_File" Kind::File, "" Nothing Now
+    SSLCC_CA_CERTIFICATE_FILE: Server "SSLCC_CA_Certificate_File" "SSL/TLS CA Certificate File", Kind::File, "", Inherits::Nothing, Effect::Now,
         "PEM file of the CAs that may have signed the superserver's certificate.";
-    SCLERA_VERIFY_NAME Server "Sclera_Verify_Name" Kind::Flag, "1" Nothing Now
+    SCLERA_VERIFY_NAME: Server "Sclera_Verify_Name" "Verify Name", Kind::Flag, "1", Inherits::Nothing, Effect::Now,
         "Whether the superserver's certificate must be issued to Ip_Address.";
-    SCLERA_NAMESPACE Server "Sclera_Namespace" Kind::Text, "USER" Nothing Now
+    SCLERA_NAMESPACE: Server "Sclera_Namespace" "Namespace", Kind::Text, "USER", Inherits::Nothing, Effect::Now,
         "Namespace named when connecting.";
-    SCLERA_CONNECT_TIMEOUT Server "Sclera_Connect_Timeout" Kind::Seconds { from: 1, to: 3600 }, "10" Nothing Now
+    SCLERA_CONNECT_TIMEOUT: Server "Sclera_Connect_Timeout" "Connect Timeout", Kind::Seconds { from: 1, to: 3600 }, "10", Inherits::Nothing, Effect::Now,
         "Seconds that resolving, connecting, TLS and login may take together.";
-    SCLERA_DIALECT Server "Sclera_Dialect" Kind::Word(&["client"]), "client" Nothing Now
+    SCLERA_DIALECT: Server "Sclera_Dialect" "Dialect", Kind::Word(&["client"]), "client", Inherits::Nothing, Effect::Now,
         "What is spoken with the server; this release speaks client only.";
-
-    APPLICATION_DEFAULT_SERVER Application "Default_Server" Kind::Text, "" Nothing Now
+    APPLICATION_DEFAULT_SERVER: Application "Default_Server" "Default Server", Kind::Text, "", Inherits::Nothing, Effect::Now,
         "The server that answers for this path.";
-
-    INSTANCE_HOST_NAME System "Instance_Host_Name" Kind::Text, "" Nothing Later
-        "Host and port told to the server as CSPIHN.";
-    MAX_CACHE_SIZE System "MAX_CACHE_SIZE" BYTES, "256K" Nothing Later
+    INSTANCE_HOST_NAME: System "Instance_Host_Name" "Instance Host Name", Kind::Text, "", Inherits::Nothing, Effect::Later,
+        "Host and port told to the server as system variable CSPIHN.";
+    MAX_CACHE_SIZE: System "MAX_CACHE_SIZE" "Maximum Cache Size", Kind::Bytes { from: 0 }, "256K", Inherits::Nothing, Effect::Later,
         "Shared memory for kept answers.";
-    WEB_SERVER_ID_COOKIE System "Web_Server_ID_Cookie" Kind::Status, "Enabled" Nothing Later
+    WEB_SERVER_ID_COOKIE: System "Web_Server_ID_Cookie" "Web Server ID Cookie", Kind::Status, "Enabled", Inherits::Nothing, Effect::Later,
         "Whether the cookie CSPWSERVERID is set.";
-    SM_FORMS System "SM_Forms" Kind::Status, "Enabled" Nothing Later
+    SM_FORMS: System "SM_Forms" "Access to these forms", Kind::Status, "Enabled", Inherits::Nothing, Effect::Later,
         "Whether the management pages are available.";
-    SYSTEM_USERNAME System "Username" Kind::Text, "" Nothing Later
+    SYSTEM_USERNAME: System "Username" "Username", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "User name of the management login.";
-    SYSTEM_PASSWORD System "Password" Kind::Secret, "" Nothing Later
+    SYSTEM_PASSWORD: System "Password" "Password", Kind::Secret, "", Inherits::Nothing, Effect::Later,
         "Password of the management login.";
-    SM_TIMEOUT System "SM_Timeout" Kind::Seconds { from: 1, to: ONE_YEAR }, "28800" Nothing Later
+    SM_TIMEOUT: System "SM_Timeout" "Session Timeout", Kind::Seconds { from: 1, to: ONE_YEAR }, "28800", Inherits::Nothing, Effect::Later,
         "Idle seconds of a management login.";
-    CUSTOM_SM_LOGIN_FORM System "Custom_SM_Login_Form" Kind::Text, "" Nothing Later
+    CUSTOM_SM_LOGIN_FORM: System "Custom_SM_Login_Form" "Custom Login Form", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Own login page of the management pages.";
-    SYSTEM_MANAGER System "System_Manager" Kind::Text, "" Nothing Later
+    SYSTEM_MANAGER: System "System_Manager" "System Manager Machine/s", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Client addresses that may see the management pages.";
-    ACCEPT_X_FORWARDED_FOR System "Accept_X_Forwarded_For" Kind::Status, "Disabled" Nothing Later
+    ACCEPT_X_FORWARDED_FOR: System "Accept_X_Forwarded_For" "Accept X-Forwarded-For", Kind::Status, "Disabled", Inherits::Nothing, Effect::Later,
         "Whether a proxied client is judged by its forwarded address.";
-    SYSTEM_MANAGER_UNPW_OVERRIDE System "System_Manager_UNPW_Override" Kind::Flag, "0" Nothing Later
+    SYSTEM_MANAGER_UNPW_OVERRIDE: System "System_Manager_UNPW_Override" "Override Username and Password", Kind::Flag, "0", Inherits::Nothing, Effect::Later,
         "Whether the listed machines need no management login.";
-    TIMEOUT_ALL_CONNECTIONS System "Timeout_All_Connections" Kind::Text, "" ToServers Later
+    TIMEOUT_ALL_CONNECTIONS: System "Timeout_All_Connections" "Apply timeout to all Connections", Kind::Switch, "", Inherits::ToServers, Effect::Later,
         "Whether idle closing also takes the minimum of connections.";
-    ENV_PARAMETERS System "Env_Parameters" Kind::Text, "" ToServers Later
+    ENV_PARAMETERS: System "Env_Parameters" "Event Log Level", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Event log level.";
-    EVENT_LOG_FILE System "Event_Log_File" Kind::Text, "" Nothing Later
+    EVENT_LOG_FILE: System "Event_Log_File" "Event Log File", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Directory or file of the event log.";
-    EVENT_LOG_ROTATION_SIZE System "Event_Log_Rotation_Size" BYTES, "" Nothing Later
+    EVENT_LOG_ROTATION_SIZE: System "Event_Log_Rotation_Size" "Event Log Rotation Size", Kind::Bytes { from: 100 * 1024 }, "", Inherits::Nothing, Effect::Later,
         "Size at which the event log is rotated.";
-    RETAIN_ALL_LOG_FILES System "Retain_All_Log_Files" Kind::Status, "Disabled" Nothing Later
+    RETAIN_ALL_LOG_FILES: System "Retain_All_Log_Files" "Retain All Log Files", Kind::Status, "Disabled", Inherits::Nothing, Effect::Later,
         "Whether every rotated event log is kept.";
-    MAXIMUM_LOGGED_REQUEST_SIZE System "Maximum_Logged_Request_Size" BYTES, "256K" Nothing Later
+    MAXIMUM_LOGGED_REQUEST_SIZE: System "Maximum_Logged_Request_Size" "Maximum Logged Request Size", Kind::Bytes { from: 40 * 1024 }, "256K", Inherits::Nothing, Effect::Later,
         "How much of a request is logged.";
-    SA_EXCLUDE_FILE_TYPES System "SA_Exclude_File_Types" Kind::Text, "" Nothing Later
+    SA_EXCLUDE_FILE_TYPES: System "SA_Exclude_File_Types" "Preserve Mode Exclude File Types", Kind::Text, "", Inherits::Nothing, without("state-aware sessions do not exist here, since their mark is not public."),
         "File types served outside the lock of a state-aware session.";
-    SERVER_ERROR System "Server_Error" Kind::Text, "" ToServers Later
+    SERVER_ERROR: System "Server_Error" "Server Error", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Own page for failures.";
-    SERVER_BUSY System "Server_Busy" Kind::Text, "" ToServers Later
+    SERVER_BUSY: System "Server_Busy" "Server Busy", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Own page for no free connection.";
-    SERVER_UNAVAILABLE System "Server_Unavailable" Kind::Text, "" ToServers Later
+    SERVER_UNAVAILABLE: System "Server_Unavailable" "Server Unavailable", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Own page for disabled servers and applications.";
-    SERVER_TIMEOUT System "Server_Timeout" Kind::Text, "" ToServers Later
+    SERVER_TIMEOUT: System "Server_Timeout" "Server Timeout", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Own page for response timeouts.";
-    CONNECTION_CLOSED System "Connection_Closed" Kind::Text, "" ToServers Later
+    CONNECTION_CLOSED: System "Connection_Closed" "Connection Closed", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Own page for ended state-aware sessions.";
-    RELOAD System "RELOAD" Kind::Text, "" Nothing Later
-        "Asks a running gateway to read the file again.";
-    READONLY System "READONLY" Kind::Text, "0" Nothing Later
-        "Whether the file may be written.";
-    REGISTRY_METHODS System "REGISTRY_METHODS" Kind::Text, "Enabled" Nothing Later
+    RELOAD: System "RELOAD" "Reload", Kind::Flag, "0", Inherits::Nothing, Effect::Now,
+        "Asks the running gateway to read the file again; the line is removed when it has.";
+    READONLY: System "READONLY" "Read Only", Kind::Word(&["0", "1", "2"]), "0", Inherits::Nothing, Effect::Now,
+        "0: the file may be written; 1: it may, but notes of who did go to CSPRT.ini; 2: it is never written.";
+    REGISTRY_METHODS: System "REGISTRY_METHODS" "Registry Methods", Kind::Status, "Enabled", Inherits::Nothing, without("no server can manage this gateway: that protocol is not public."),
         "Whether connected servers may manage the gateway.";
-    IRISCONNECT_LIBRARY_PATH System "IRISCONNECT_LIBRARY_PATH" Kind::Text, "" Nothing Never
+    IRISCONNECT_LIBRARY_PATH: System "IRISCONNECT_LIBRARY_PATH" "SSL/TLS Library Path", Kind::Text, "", Inherits::Nothing, without("Sclera brings its own TLS and loads no library of OpenSSL."),
         "Directory of the TLS libraries; Sclera brings its own.";
-    DPAPI System "DPAPI" Kind::Text, "" Nothing Never
-        "Windows only.";
-    DOCUMENT_ROOT System "Document_Root" Kind::Text, "" Nothing Never
-        "ASP redirect only.";
-    ASP_DIRECTORY System "ASP_Directory" Kind::Text, "" Nothing Never
-        "ASP redirect only.";
-    WS_SERVICE_STATUS System "WS_Service_Status" Kind::Text, "" Nothing Never
-        "Network service daemon only.";
-    NSD_DOCUMENT_ROOT System "NSD_Document_Root" Kind::Text, "" Nothing Never
-        "Network service daemon only.";
-    CONFIGURATION_INITIALIZED System "Configuration_Initialized" Kind::Text, "" Nothing Never
+    DPAPI: System "DPAPI" "DPAPI", Kind::Word(&["Enabled", "Disabled", "Disable"]), "", Inherits::Nothing, without("it concerns Windows only."),
+        "Whether Windows encrypts the passwords.";
+    DOCUMENT_ROOT: System "Document_Root" "Web Document Root", Kind::Text, "", Inherits::Nothing, without("the ASP redirect that it serves does not exist here."),
+        "Root of the web documents for the ASP redirect.";
+    ASP_DIRECTORY: System "ASP_Directory" "Temp ASP Directory", Kind::Text, "", Inherits::Nothing, without("the ASP redirect that it serves does not exist here."),
+        "Directory for temporary files of the ASP redirect.";
+    WS_SERVICE_STATUS: System "WS_Service_Status" "Internal HTTP Server: Service Status", Kind::Status, "", Inherits::Nothing, without("there is no network service daemon."),
+        "Whether the network service daemon answers HTTP by itself.";
+    NSD_DOCUMENT_ROOT: System "NSD_Document_Root" "NSD Document Root", Kind::Text, "", Inherits::Nothing, without("there is no network service daemon."),
+        "Root of the documents that the daemon serves by itself.";
+    CONFIGURATION_INITIALIZED: System "Configuration_Initialized" "Configuration Initialized", Kind::Text, "", Inherits::Nothing, without("it is a note of who made the file."),
         "When the file was made.";
-    CONFIGURATION_INITIALIZED_BUILD System "Configuration_Initialized_Build" Kind::Text, "" Nothing Never
+    CONFIGURATION_INITIALIZED_BUILD: System "Configuration_Initialized_Build" "Configuration Initialized by Build", Kind::Text, "", Inherits::Nothing, without("it is a note of who made the file."),
         "By which build the file was made.";
-    CONFIGURATION_MODIFIED System "Configuration_Modified" Kind::Text, "" Nothing Never
+    CONFIGURATION_MODIFIED: System "Configuration_Modified" "Configuration Modified", Kind::Text, "", Inherits::Nothing, without("it is a note of who changed the file."),
         "When the file was last changed.";
-    CONFIGURATION_MODIFIED_BUILD System "Configuration_Modified_Build" Kind::Text, "" Nothing Never
+    CONFIGURATION_MODIFIED_BUILD: System "Configuration_Modified_Build" "Configuration Modified by Build", Kind::Text, "", Inherits::Nothing, without("it is a note of who changed the file."),
         "By which build the file was last changed.";
-
-    MIRROR_AWARE Server "Mirror_Aware" Kind::Flag, "0" Nothing Later
+    MIRROR_AWARE: Server "Mirror_Aware" "Configuration is Mirror Aware", Kind::Flag, "0", Inherits::Nothing, without("the exchange about mirror members is not public; the server is used as a plain one."),
         "Whether the primary of the server's mirror is looked for.";
-    PRODUCT Server "Product" Kind::Text, "" Nothing Never
+    PRODUCT: Server "Product" "Product", Kind::Word(&["0", "1", "2"]), "", Inherits::Nothing, without("the protocol is the same for all of them."),
         "Which product the server is.";
-    SERVICE_PRINCIPAL_NAME Server "Service_Principal_Name" Kind::Text, "" Nothing Never
-        "Kerberos only.";
-    KEYTABLE Server "Keytable" Kind::Text, "" Nothing Never
-        "Kerberos only.";
-
-    ALTERNATIVE_SERVERS Application "Alternative_Servers" Kind::Text, "Disabled" Nothing Later
+    SERVICE_PRINCIPAL_NAME: Server "Service_Principal_Name" "Service Principal Name", Kind::Text, "", Inherits::Nothing, without("Kerberos is not spoken."),
+        "Name of the superserver for Kerberos.";
+    KEYTABLE: Server "Keytable" "Key Table", Kind::Text, "", Inherits::Nothing, without("Kerberos is not spoken."),
+        "Key table for Kerberos.";
+    ALTERNATIVE_SERVERS: Application "Alternative_Servers" "Use Alternative Servers For", Kind::Word(&["Disabled", "FailOver", "LoadBalancing"]), "Disabled", Inherits::Nothing, Effect::Later,
         "What the alternative servers are for: FailOver, LoadBalancing or Disabled.";
-    ALTERNATIVE_SERVER Application "Alternative_Server_<n>" Kind::Text, "" Nothing Later
-        "An alternative server.";
-    EXTRA_CGI_ENV_VARIABLES Application "Extra_CGI_Env_Variables" Kind::Text, "" Nothing Later
+    ALTERNATIVE_SERVER: Application "Alternative_Server_<n>" "Server # n", Kind::Alternative, "", Inherits::Nothing, Effect::Later,
+        "An alternative server: 1 or 0 for enabled or not, any number of ~, and the name.";
+    EXTRA_CGI_ENV_VARIABLES: Application "Extra_CGI_Env_Variables" "Extra CGI Environment Variables", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Further variables passed to the application.";
-    PROC_CLASS Application "Proc_Class" Kind::Text, "" Nothing Later
+    PROC_CLASS: Application "Proc_Class" "Process with this class", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Class that handles all requests of the path.";
-    GZIP_COMPRESSION Application "GZIP_Compression" Kind::Status, "Disabled" Nothing Later
+    GZIP_COMPRESSION: Application "GZIP_Compression" "GZIP Compression", Kind::Status, "Disabled", Inherits::Nothing, Effect::Later,
         "Whether answers are compressed.";
-    GZIP_MINIMUM_FILE_SIZE Application "GZIP_Minimum_File_Size" BYTES, "500" Nothing Later
+    GZIP_MINIMUM_FILE_SIZE: Application "GZIP_Minimum_File_Size" "GZIP Minimum File Size", Kind::Bytes { from: 0 }, "500", Inherits::Nothing, Effect::Later,
         "Smallest answer that is compressed.";
-    GZIP_EXCLUDE_FILE_TYPES Application "GZIP_Exclude_File_Types" Kind::Text,
-        "jpeg gif ico png gz zip mp3 mp4 tiff" Nothing Later
+    GZIP_EXCLUDE_FILE_TYPES: Application "GZIP_Exclude_File_Types" "GZIP Exclude File Types", Kind::Text, "jpeg gif ico png gz zip mp3 mp4 tiff", Inherits::Nothing, Effect::Later,
         "File types that are not compressed.";
-    RESPONSE_SIZE_NOTIFICATION Application "Response_Size_Notification" Kind::Text,
-        "Chunked Transfer Encoding and Content Length" Nothing Later
+    RESPONSE_SIZE_NOTIFICATION: Application "Response_Size_Notification" "Response Size Notification", Kind::Word(&[
+            "Chunked Transfer Encoding and Content Length",
+            "Chunked Transfer Encoding",
+            "Content Length",
+        ]), "Chunked Transfer Encoding and Content Length", Inherits::Nothing, Effect::Later,
         "How the browser learns the size of an answer.";
-    RESPONSE_SIZE_NOTIFICATION_ALWAYS Application "Response_Size_Notification_Always" Kind::Status, "Disabled" Nothing Later
+    RESPONSE_SIZE_NOTIFICATION_ALWAYS: Application "Response_Size_Notification_Always" "Response Size Notification Always", Kind::Status, "Disabled", Inherits::Nothing, Effect::Later,
         "Whether it always learns it.";
-    KEEP_ALIVE Application "KeepAlive" Kind::Text, "No Action" Nothing Later
+    KEEP_ALIVE: Application "KeepAlive" "KeepAlive", Kind::Word(&["No Action", "Enabled", "Disabled"]), "No Action", Inherits::Nothing, Effect::Later,
         "Whether the browser's connection is kept.";
-    NON_PARSED_HEADERS Application "Non_Parsed_Headers" Kind::Status, "Enabled" Nothing Later
+    NON_PARSED_HEADERS: Application "Non_Parsed_Headers" "Non-Parsed Headers", Kind::Status, "Enabled", Inherits::Nothing, Effect::Later,
         "Whether the web server leaves the response headers alone.";
-    APPLICATION_NAMESPACE Application "NameSpace" Kind::Text, "" Nothing Never
-        "Of an older product.";
+    APPLICATION_NAMESPACE: Application "NameSpace" "Namespace", Kind::Text, "", Inherits::Nothing, without("it is of an older product; Sclera_Namespace of the server names the namespace."),
+        "Namespace of the application.";
 }
 
 #[cfg(test)]
@@ -374,5 +414,54 @@ mod tests {
         assert_eq!(key(SectionKind::Application, "alternative_server_12"), Some("Alternative_Server_<n>"));
         assert_eq!(key(SectionKind::Application, "Alternative_Server_x"), None);
         assert_eq!(key(SectionKind::System, "TCP_Port"), None);
+    }
+
+    /// Values to try of each kind: good ones and wrong ones.
+    fn samples(kind: Kind) -> (&'static [&'static str], &'static [&'static str]) {
+        match kind {
+            Kind::Text | Kind::File => (&["a b", "=#;"], &[]),
+            Kind::Secret => (&["clear", "]]]U1lT", "{command}"], &["]]]*"]),
+            Kind::Address => (&["iris.example", "10.0.0.1", "[::1]"], &["a b"]),
+            Kind::Status => (&["Enabled", "disabled"], &["1", "yes"]),
+            Kind::Switch => (&["Enabled", "1"], &["yes"]),
+            Kind::Flag => (&["1", "0"], &["2", "Enabled"]),
+            Kind::Number { .. } | Kind::Seconds { .. } => (&["10"], &["-1", "99999999999", "1.5", "ten", "0x10"]),
+            Kind::Bytes { .. } => (&["1000000", "512K", "2m"], &["1", "K", "-1", "1G"]),
+            Kind::Port => (&["1", "65535"], &["0", "65536", "x"]),
+            Kind::SecurityLevel => (&["0", "4", "10"], &["1", "2", "3", "5"]),
+            Kind::TlsVersion => (&["4", "16", "32"], &["48", "1.2"]),
+            Kind::TlsVersions => (&["48", "48@", "24"], &["12", "x"]),
+            Kind::KeyType => (&["1", "2", "3"], &["4", "RSA"]),
+            Kind::Alternative => (&["1~~~~~~LOCAL", "0~X"], &["2~X", "1~~", "LOCAL"]),
+            Kind::Word(words) => (words, &["no such word"]),
+        }
+    }
+
+    fn told(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Good => "good".into(),
+            Verdict::Adjusted(reason) => reason.clone(),
+            Verdict::Refused(code) => format!("refused at use: {code} {}", code.name()),
+            Verdict::Wrong(reason) => format!("wrong: {reason}"),
+        }
+    }
+
+    /// Every row with its default and what is said of good and wrong values. `make docs` writes it anew.
+    #[test]
+    fn each_row_says_of_its_default_and_of_good_and_wrong_values_what_it_said_before() {
+        let mut told_now = String::new();
+        for row in ALL {
+            let (good, wrong) = samples(row.kind);
+            told_now += &format!("{:?} {} = {:?}\n", row.section, row.key, row.default);
+            assert!(!matches!(row.check(row.default), Verdict::Wrong(_) | Verdict::Refused(_)), "{}", row.key);
+            for value in good {
+                assert!(!matches!(row.check(value), Verdict::Wrong(_) | Verdict::Refused(_)), "{} {value}", row.key);
+                told_now += &format!("    {value:?}: {}\n", told(&row.check(value)));
+            }
+            for value in wrong {
+                told_now += &format!("    {value:?}: {}\n", told(&row.check(value)));
+            }
+        }
+        crate::profile::reference::compare("src/profile/parameter.golden.txt", &told_now);
     }
 }

@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::application::Alternative;
 use super::finding::{Finding, Origin, Setting, Severity};
 use super::layers::{Layers, Section};
-use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind};
+use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind, Verdict};
 use super::route::Routes;
 use super::secret::Secret;
-use super::server::{KeyType, Security, Server, TlsRange, TlsSettings};
+use super::server::{Security, Server, TlsRange, TlsSettings};
+use super::value::{
+    Read, address, alternative, alternatives_for, flag, key_type, management_password, number, port, seconds, secret,
+    security, text_value, tls_version, tls_versions, word,
+};
 use super::{Application, Loaded, ManagementPassword, Profile, System};
 use crate::failure::Code;
 
@@ -41,13 +46,6 @@ struct Reader<'a> {
     findings: Vec<Finding>,
 }
 
-/// A value read: as it should be, brought into its range (and why), or wrong (and why).
-enum Read<T> {
-    Good(T),
-    Adjusted(T, String),
-    Wrong(String),
-}
-
 impl<'a> Reader<'a> {
     fn new(layers: &'a Layers, findings: Vec<Finding>) -> Reader<'a> {
         let parent = layers.file.parent().unwrap_or(Path::new(""));
@@ -76,6 +74,7 @@ impl<'a> Reader<'a> {
             maximum_connections: self.own(self.system, &row::MAX_CONNECTIONS, number).value,
             password_command_timeout: self.own(self.system, &row::SCLERA_PASSWORD_COMMAND_TIMEOUT, seconds).value,
             management_password: self.own(self.system, &row::SYSTEM_PASSWORD, management_password),
+            at_restart: self.at_restart(),
         };
         let servers = self.servers();
         let applications = self.applications();
@@ -84,6 +83,16 @@ impl<'a> Reader<'a> {
         self.report_absent_servers(&system, &applications, &by_name);
         let routes = Routes::new(&applications, &by_name, &system.default_server.value);
         Profile { path: self.layers.file.clone(), system, servers, applications, routes }
+    }
+
+    /// The values in force of the settings that need a restart.
+    fn at_restart(&self) -> Vec<(&'static str, String)> {
+        let rows = row::ALL.iter().filter(|row| row.effect == Effect::AtRestart);
+        rows.map(|row| {
+            let value = self.found(self.system, row).map_or(row.default, |(value, _)| value);
+            (row.key, value.to_owned())
+        })
+        .collect()
     }
 
     /// Every server section, in the order of the file.
@@ -245,14 +254,29 @@ impl<'a> Reader<'a> {
                 enabled: *enabled,
                 origin: origin.clone(),
                 default_server: self.optional(section, &row::APPLICATION_DEFAULT_SERVER, text_value),
+                alternatives_for: self.own(section, &row::ALTERNATIVE_SERVERS, alternatives_for).value,
+                alternatives: self.alternatives(section),
             };
-            if application.host().is_some() {
-                let message = "profiles of one host do not route in this release";
-                self.findings.push(Finding::at(Severity::Notice, None, origin, message, ""));
-            }
             applications.push(application);
         }
         applications
+    }
+
+    /// The alternative servers of a section, by their numbers.
+    fn alternatives(&mut self, section: Option<&'a Section>) -> Vec<Alternative> {
+        let mut alternatives = Vec::new();
+        for entry in section.iter().flat_map(|section| &section.entries) {
+            let stem = "Alternative_Server_".len();
+            let is_one = Parameter::find(SectionKind::Application, &entry.key)
+                .is_some_and(|found| found.key == row::ALTERNATIVE_SERVER.key);
+            let Some(number) = is_one.then(|| entry.key[stem..].parse().ok()).flatten() else { continue };
+            if let Read::Good((enabled, name)) = alternative(&entry.value, &row::ALTERNATIVE_SERVER) {
+                let server = Setting { value: name, origin: Some(entry.origin.clone()) };
+                alternatives.push(Alternative { number, enabled, server });
+            }
+        }
+        alternatives.sort_by_key(|alternative| alternative.number);
+        alternatives
     }
 
     /// An index section: names with their status and line, in the order of the file.
@@ -308,7 +332,12 @@ impl<'a> Reader<'a> {
             }
             for entry in &section.entries {
                 match Parameter::find(kind, &entry.key) {
-                    Some(row) if row.effect == Effect::Later && !later.contains(&row.key) => later.push(row.key),
+                    Some(row) if matches!(row.effect, Effect::Later | Effect::Without(_)) => {
+                        if row.effect == Effect::Later && !later.contains(&row.key) {
+                            later.push(row.key);
+                        }
+                        self.report_unused_value(row, &entry.value, &entry.origin);
+                    }
                     Some(_) => {}
                     None if unknown.insert((kind, entry.key.to_ascii_lowercase())) => {
                         let origin = entry.origin.clone();
@@ -322,6 +351,23 @@ impl<'a> Reader<'a> {
         if !later.is_empty() {
             let message = format!("settings that this release does not heed yet: {}", later.join(", "));
             self.findings.push(Finding::about_file(Severity::Notice, None, &self.layers.file, message, ""));
+        }
+    }
+
+    /// A value that nothing heeds is no error, but whoever wrote it should know that it is wrong.
+    fn report_unused_value(&mut self, row: &Parameter, value: &str, origin: &Origin) {
+        let asks_for_mirror = row.key == row::MIRROR_AWARE.key && value == "1";
+        let (message, remedy) = match (row.check(value), row.effect) {
+            (Verdict::Adjusted(reason) | Verdict::Wrong(reason), _) => (reason, row.expected()),
+            (_, Effect::Without(reason)) if asks_for_mirror => (
+                format!("has no effect: {}", reason.trim_end_matches('.')),
+                "name the primary member in Ip_Address".into(),
+            ),
+            _ => return,
+        };
+        if self.reported.insert(origin.clone()) {
+            let finding = Finding::at(Severity::Warning, None, origin, message, remedy);
+            self.findings.push(finding.quoting(if row.kind == Kind::Secret { "(hidden)" } else { value }));
         }
     }
 
@@ -413,112 +459,6 @@ impl<'a> Reader<'a> {
             let finding = Finding::at(severity, code, origin, reason, remedy);
             self.findings.push(finding.quoting(value.unwrap_or("(hidden)")));
         }
-    }
-}
-
-fn text_value(value: &str, _: &Parameter) -> Read<String> {
-    Read::Good(value.to_owned())
-}
-
-fn secret(value: &str, _: &Parameter) -> Read<Secret> {
-    Read::Good(Secret::from_stored(value))
-}
-
-fn management_password(value: &str, _: &Parameter) -> Read<ManagementPassword> {
-    Read::Good(ManagementPassword::from_stored(value))
-}
-
-/// A name or address; the brackets that some write around IPv6 addresses are taken off.
-fn address(value: &str, _: &Parameter) -> Read<String> {
-    let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
-    if bare.chars().any(|character| character.is_whitespace() || character.is_control()) {
-        return Read::Wrong("is neither a name nor an address".into());
-    }
-    Read::Good(bare.to_owned())
-}
-
-fn port(value: &str, _: &Parameter) -> Read<u16> {
-    match value.parse() {
-        Ok(port) if port > 0 => Read::Good(port),
-        _ => Read::Wrong("is not a TCP port".into()),
-    }
-}
-
-fn security(value: &str, _: &Parameter) -> Read<Security> {
-    match value {
-        "0" => Read::Good(Security::Password),
-        "1" => Read::Good(Security::Kerberos(1)),
-        "2" => Read::Good(Security::Kerberos(2)),
-        "3" => Read::Good(Security::Kerberos(3)),
-        "4" | "10" => Read::Good(Security::Tls),
-        _ => Read::Wrong("is not a security level".into()),
-    }
-}
-
-fn flag(value: &str, _: &Parameter) -> Read<bool> {
-    match value {
-        "1" => Read::Good(true),
-        "0" => Read::Good(false),
-        _ => Read::Wrong("is neither 1 nor 0".into()),
-    }
-}
-
-fn number(value: &str, row: &Parameter) -> Read<u32> {
-    let (Kind::Number { from, to } | Kind::Seconds { from, to }) = row.kind else {
-        return Read::Wrong("is not a number".into());
-    };
-    let digits = value.strip_prefix('-').unwrap_or(value);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Read::Wrong("is not a whole number".into());
-    }
-    let number = if digits.len() < value.len() { 0 } else { digits.parse::<u32>().unwrap_or(u32::MAX) };
-    let nearest = number.clamp(from, to);
-    if nearest == number && digits.len() == value.len() {
-        Read::Good(number)
-    } else {
-        Read::Adjusted(nearest, format!("is out of range; {nearest} is used"))
-    }
-}
-
-fn seconds(value: &str, row: &Parameter) -> Read<Duration> {
-    match number(value, row) {
-        Read::Good(seconds) => Read::Good(Duration::from_secs(seconds.into())),
-        Read::Adjusted(seconds, reason) => Read::Adjusted(Duration::from_secs(seconds.into()), reason),
-        Read::Wrong(reason) => Read::Wrong(reason),
-    }
-}
-
-fn tls_version(value: &str, _: &Parameter) -> Read<u32> {
-    match value.parse() {
-        Ok(version @ (2 | 4 | 8 | 16 | 32)) => Read::Good(version),
-        _ => Read::Wrong("is not a TLS version".into()),
-    }
-}
-
-/// The sum of versions; real files have a stray character behind it (`48@`).
-fn tls_versions(value: &str, _: &Parameter) -> Read<u32> {
-    let end = value.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
-    match value[..end].parse() {
-        Ok(sum) => Read::Good(sum),
-        Err(_) => Read::Wrong("is not a sum of TLS versions".into()),
-    }
-}
-
-fn key_type(value: &str, _: &Parameter) -> Read<KeyType> {
-    match value {
-        "1" => Read::Good(KeyType::Dsa),
-        "2" => Read::Good(KeyType::Rsa),
-        "3" => Read::Good(KeyType::Ecdsa),
-        _ => Read::Wrong("is not a key type".into()),
-    }
-}
-
-fn word(value: &str, row: &Parameter) -> Read<()> {
-    let Kind::Word(words) = row.kind else { return Read::Good(()) };
-    if words.iter().any(|word| word.eq_ignore_ascii_case(value)) {
-        Read::Good(())
-    } else {
-        Read::Wrong("is not a known word here".into())
     }
 }
 

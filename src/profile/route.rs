@@ -1,6 +1,8 @@
 //! Which server answers for a request path.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Application, Profile};
 use crate::failure::{Code, Failure};
@@ -24,6 +26,8 @@ pub enum Route<'a> {
         /// The application profile that matched.
         application: Option<&'a Application>,
     },
+    /// The reserved path of the management pages.
+    Management,
     /// The file names a server that it does not have, or has none at all.
     NoServer {
         /// Which name was looked for, and which line asked for it.
@@ -34,10 +38,19 @@ pub enum Route<'a> {
 /// The application paths made ready for matching.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Routes {
+    /// For any host.
+    paths: Table,
+    /// For one host each, sorted by its name in lower case.
+    hosts: Vec<(String, Table)>,
+    default_server: Option<usize>,
+}
+
+/// Paths of one host, or of all.
+#[derive(Clone, Debug, Default)]
+struct Table {
     /// Sorted by path, which ends without a slash, so that `/` is empty.
     paths: Vec<Path>,
     longest: usize,
-    default_server: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,25 +64,51 @@ impl Routes {
     /// `by_name` holds the servers by their names in lower case.
     pub(super) fn new(applications: &[Application], by_name: &HashMap<String, usize>, default: &str) -> Routes {
         let named = |name: &str| by_name.get(&name.to_ascii_lowercase()).copied();
-        let default_server = named(default);
-        let mut paths: Vec<Path> = applications
-            .iter()
-            .enumerate()
-            .filter(|(_, application)| application.host().is_none())
-            .map(|(index, application)| Path {
-                path: application.path.trim_end_matches('/').to_owned(),
+        let mut routes = Routes { default_server: named(default), ..Routes::default() };
+        let mut hosts: BTreeMap<String, Vec<Path>> = BTreeMap::new();
+        let mut paths = Vec::new();
+        for (index, application) in applications.iter().enumerate() {
+            let path = Path {
+                path: application.path_of_host().trim_end_matches('/').to_owned(),
                 application: index,
-                server: application.default_server.as_ref().map_or(default_server, |it| named(&it.value)),
-            })
-            .collect();
+                server: application.default_server.as_ref().map_or(routes.default_server, |it| named(&it.value)),
+            };
+            match application.host() {
+                None => paths.push(path),
+                Some(host) => hosts.entry(host.to_ascii_lowercase()).or_default().push(path),
+            }
+        }
+        routes.paths = Table::new(paths);
+        routes.hosts = hosts.into_iter().map(|(host, paths)| (host, Table::new(paths))).collect();
+        routes
+    }
+
+    /// The profile that answers: of exactly this host, of the host without `www.`, or of any host. Allocates nothing.
+    fn find(&self, host: Option<&str>, path: &str) -> Option<&Path> {
+        let host = host.filter(|_| !self.hosts.is_empty()).unwrap_or_default();
+        let bare = host.get(..4).filter(|start| start.eq_ignore_ascii_case("www.")).map(|_| &host[4..]);
+        let of_host = |host: &str| self.hosts.binary_search_by(|(own, _)| compare(own, host)).ok();
+        let tables =
+            [Some(host), bare].into_iter().flatten().filter_map(of_host).map(|position| &self.hosts[position].1);
+        tables.chain([&self.paths]).find_map(|table| table.longest_prefix(path))
+    }
+}
+
+/// Compares a name in lower case with one in any case.
+fn compare(lower: &str, any: &str) -> Ordering {
+    lower.bytes().cmp(any.bytes().map(|byte| byte.to_ascii_lowercase()))
+}
+
+impl Table {
+    fn new(mut paths: Vec<Path>) -> Table {
         // Stable, so that of `/csp` and `/csp/` the first in the file counts.
         paths.sort_by(|one, other| one.path.cmp(&other.path));
         paths.dedup_by(|later, first| later.path == first.path);
         let longest = paths.iter().map(|path| path.path.len()).max().unwrap_or(0);
-        Routes { paths, longest, default_server }
+        Table { paths, longest }
     }
 
-    /// The longest configured path that `path` begins with, by whole segments. Allocates nothing.
+    /// The longest configured path that `path` begins with, by whole segments.
     fn longest_prefix(&self, path: &str) -> Option<&Path> {
         let mut end = path.len();
         loop {
@@ -88,14 +127,76 @@ impl Routes {
     }
 }
 
+/// The reserved path of the management pages, which no server ever gets.
+const MANAGEMENT: &str = "/csp/bin/Systems/Module.cxw";
+
+/// Whether a path is the management pages', in any case, and with an instance's name in front or not.
+fn is_management(path: &str) -> bool {
+    let Some(at) = path.len().checked_sub(MANAGEMENT.len()).filter(|&at| path.is_char_boundary(at)) else {
+        return false;
+    };
+    let (instance, rest) = path.split_at(at);
+    rest.eq_ignore_ascii_case(MANAGEMENT) && (instance.is_empty() || instance.rfind('/') == Some(0))
+}
+
+/// The path by which a profile is chosen, from the raw path of a request: decoded, without empty and dot segments, so that
+/// no spelling of a path steps around its profile.
+pub fn routing_path(raw: &[u8]) -> Cow<'_, [u8]> {
+    let is_plain = |path: &[u8]| !path.contains(&b'%') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
+    match is_plain(raw) {
+        true => Cow::Borrowed(raw),
+        false => Cow::Owned(normalised(raw)),
+    }
+}
+
+/// Decoded, without empty and dot segments. `%2F` separates segments too, since an application may take it so.
+fn normalised(path: &[u8]) -> Vec<u8> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        match (byte, path.get(at + 1).copied().and_then(hex), path.get(at + 2).copied().and_then(hex)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    let mut segments: Vec<&[u8]> = Vec::new();
+    for segment in decoded.split(|&byte| byte == b'/') {
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let mut path = segments.iter().fold(Vec::with_capacity(decoded.len()), |mut path, segment| {
+        path.push(b'/');
+        path.extend_from_slice(segment);
+        path
+    });
+    if path.is_empty() || decoded.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path
+}
+
 impl Profile {
-    /// Which server answers for `path`: the raw path of a request, not decoded, without query.
+    /// Which server answers for `path`, which is a [`routing_path`], asked of `host`, without port.
     ///
-    /// The application with the longest path by whole segments answers, case-sensitively. Its `Default_Server` is the
+    /// The application with the longest path by whole segments answers, case-sensitively; profiles of exactly this host
+    /// (`//host/path`) come first, then those of the host without `www.`, then those of any host. The profile's `Default_Server` is the
     /// server, else `Default_Server` of `[SYSTEM]`, else `LOCAL`. A disabled application or server answers so, and a
     /// server that the file does not have is not replaced by another.
-    pub fn route(&self, path: &str) -> Route<'_> {
-        let found = self.routes.longest_prefix(path);
+    pub fn route(&self, host: Option<&str>, path: &str) -> Route<'_> {
+        if is_management(path) {
+            return Route::Management;
+        }
+        let found = self.routes.find(host, path);
         let application = found.map(|found| &self.applications[found.application]);
         if let Some(application) = application.filter(|application| !application.enabled) {
             return Route::ApplicationDisabled(application);
@@ -124,6 +225,7 @@ impl Route<'_> {
     pub fn failure(&self, profile: &Profile) -> Option<Failure> {
         match self {
             Route::Server { .. } => None,
+            Route::Management => Some(Failure::new(Code::ManagementAbsent, format!("{MANAGEMENT} is reserved"))),
             Route::ApplicationDisabled(application) => {
                 Some(Failure::new(Code::ApplicationDisabled, format!("{} is disabled", application.origin)))
             }
@@ -149,16 +251,67 @@ mod tests {
         [APP_PATH:/csp/two/]\nDefault_Server=two\n[APP_PATH:/off]\nDefault_Server=OFF\n\
         [APP_PATH:/lost]\nDefault_Server=NOWHERE\n[APP_PATH://host]\nDefault_Server=two\n";
 
-    fn outcome(content: &str, path: &str) -> String {
+    fn outcome_at(content: &str, host: &str, path: &str) -> String {
         let profile = Profile::parse(std::path::Path::new("CSP.ini"), content.as_bytes()).unwrap().profile;
         let name = |server: usize| profile.servers[server].name.clone();
-        match profile.route(path) {
+        match profile.route(Some(host), path) {
             Route::Server { server, application } => {
                 format!("{} {}", name(server), application.map_or("-", |application| &application.path))
             }
             Route::ApplicationDisabled(application) => format!("application off {}", application.path),
             Route::ServerDisabled { server, .. } => format!("server off {}", name(server)),
+            Route::Management => "management".to_owned(),
             Route::NoServer { detail } => format!("none: {detail}"),
+        }
+    }
+
+    fn outcome(content: &str, path: &str) -> String {
+        outcome_at(content, "other.example", path)
+    }
+
+    #[test]
+    fn profiles_of_a_host_come_before_those_of_any_host() {
+        for (host, path, expected) in [
+            ("host", "/csp/two/a", "MAIN //host/csp/two"),
+            ("HOST", "/csp/x", "TWO //host"),
+            ("www.host", "/csp/x", "TWO //host"),
+            ("www.host2", "/csp/x", "MAIN /csp"),
+            ("host.example", "/csp/x", "MAIN /csp"),
+            ("", "/csp/x", "MAIN /csp"),
+        ] {
+            assert_eq!(outcome_at(FILE, host, path), expected, "{host} {path}");
+        }
+        let own = "[APP_PATH_INDEX]\n//www.a/x=Enabled\n//a=Enabled\n/=Enabled\n[APP_PATH:/]\nDefault_Server=TWO\n";
+        let own = FILE.split("[APP_PATH_INDEX]").next().unwrap().to_owned() + own;
+        assert_eq!(outcome_at(&own, "www.a", "/x/y"), "MAIN //www.a/x");
+        assert_eq!(outcome_at(&own, "www.a", "/y"), "MAIN //a", "the exact host has no profile for it");
+        assert_eq!(outcome_at(&own, "a", "/x"), "MAIN //a");
+        assert_eq!(outcome_at(&own, "b", "/x"), "TWO /");
+    }
+
+    #[test]
+    fn the_management_path_is_reserved_in_any_case_and_behind_an_instance() {
+        for (path, expected) in [
+            ("/csp/bin/Systems/Module.cxw", true),
+            ("/csp/bin/systems/module.cxw", true),
+            ("/iris/CSP/BIN/SYSTEMS/MODULE.CXW", true),
+            ("/a/b/csp/bin/Systems/Module.cxw", false),
+            ("x/csp/bin/Systems/Module.cxw", false),
+            ("/csp/bin/RunTime/Module.cxw", false),
+            ("/csp/bin/Systems/Module.cxw/", false),
+            ("/csp/bin/Systems/", false),
+            ("\u{fc}sp/bin/Systems/Module.cxw", false),
+        ] {
+            assert_eq!(outcome(FILE, path) == "management", expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_routing_path_is_what_an_application_that_decodes_would_read() {
+        for (raw, expected) in
+            [("/csp/a", "/csp/a"), ("/csp//a/./b/../c", "/csp/a/c"), ("/%63sp%2Fa", "/csp/a"), ("/..", "/")]
+        {
+            assert_eq!(String::from_utf8_lossy(&routing_path(raw.as_bytes())), expected, "{raw}");
         }
     }
 
