@@ -55,6 +55,10 @@ header: ## Write include/sclera.h anew from src/ffi
 docs: ## Write docs/csp-ini.md anew from the table of parameters
 	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --workspace --lib profile
 
+.PHONY: man
+man: programs ## Write man pages of the sclera command to build/man
+	$(LIB_DIR)/sclera man $(BUILD)/man
+
 .PHONY: header-check
 header-check: ## Compare include/sclera.h with src/ffi
 	$(CARGO) test --locked --workspace --test header

@@ -1,64 +1,76 @@
 //! `sclera check`: what is wrong with a CSP.ini and the files it names.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
+use sclera::failure::{Code, Failure};
 use sclera::identity::{Identity, credential};
-use sclera::profile::{Environment, Profile, Severity};
+use sclera::profile::{Environment, Finding, Profile, Quotes, Severity};
+use serde_json::json;
 
-use crate::Outcome;
+use crate::{Config, Outcome};
 
 /// What to check.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The file to check.
-    #[arg(long, value_name = "CSP.ini")]
-    pub config: PathBuf,
+    #[command(flatten)]
+    pub config: Config,
+    /// Print an array of objects: severity, code, file, line, column, section, key, text, message, remedy.
+    #[arg(long)]
+    pub json: bool,
 }
 
-/// Prints every finding, one a line, and sums them up.
+/// One thing to tell.
+struct Told {
+    severity: Severity,
+    code: Option<Code>,
+    finding: Option<Finding>,
+    message: String,
+    remedy: String,
+}
+
+/// Prints every finding with its line, and sums them up.
 pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
-    let (profile, findings) = match Profile::load(&options.config, &Environment::of_process()) {
+    let path = options.config.path();
+    let (profile, findings) = match Profile::load(&path, &Environment::of_process()) {
         Ok(loaded) => (Some(loaded.profile), loaded.notices),
         Err(findings) => (None, findings),
     };
-    let mut outcome = Outcome::Well;
-    for finding in &findings {
-        writeln!(out, "{}: {finding}", finding.severity)?;
-        outcome = outcome.max(match finding.severity {
-            Severity::Notice => Outcome::Well,
-            Severity::Warning => Outcome::Warned,
-            Severity::Error => Outcome::Failed,
-        });
+    let mut told: Vec<Told> = findings.into_iter().map(Told::of_finding).collect();
+    let mut logins = Vec::new();
+    if let Some(profile) = &profile {
+        told.extend(profile.commands_not_run().into_iter().map(|it| Told::plain(Severity::Notice, it)));
+        for server in profile.servers.iter().filter(|server| server.enabled) {
+            told.extend(credential(server).warning().map(|it| Told::plain(Severity::Warning, it)));
+            // What makes a server unusable is a finding of its own already.
+            if server.unusable().is_none() {
+                let checked = Identity::check(server);
+                // The web server's `-t` judges them; the file itself may be right.
+                told.extend(checked.errors.iter().chain(&checked.warnings).map(Told::of_failure));
+                told.extend(checked.notices.into_iter().map(|it| Told::plain(Severity::Notice, it)));
+                logins.push(format!("server {}: logs in by {}", server.name, credential(server).name()));
+            }
+        }
     }
-    for notice in profile.iter().flat_map(Profile::commands_not_run) {
-        writeln!(out, "notice: {notice}")?;
+    let outcome = match told.iter().map(|it| it.severity).max() {
+        None | Some(Severity::Notice) => Outcome::Well,
+        Some(Severity::Warning) => Outcome::Warned,
+        Some(Severity::Error) => Outcome::Failed,
+    };
+    let mut quotes = Quotes::default();
+    if options.json {
+        let all: Vec<_> = told.iter().map(|it| it.to_json(&mut quotes)).collect();
+        serde_json::to_writer_pretty(&mut *out, &all)?;
+        writeln!(out)?;
+        return Ok(outcome);
     }
-    for server in profile.iter().flat_map(|profile| &profile.servers).filter(|server| server.enabled) {
-        if let Some(warning) = credential(server).warning() {
-            writeln!(out, "warning: {warning}")?;
-            outcome = outcome.max(Outcome::Warned);
-        }
-        // Already a finding of its own.
-        if server.unusable().is_some() {
-            continue;
-        }
-        let checked = Identity::check(server);
-        for failure in &checked.errors {
-            writeln!(out, "error: {failure}")?;
-            outcome = Outcome::Failed;
-        }
-        for failure in &checked.warnings {
-            writeln!(out, "warning: {failure}")?;
-            outcome = outcome.max(Outcome::Warned);
-        }
-        for notice in &checked.notices {
-            writeln!(out, "notice: {notice}")?;
-        }
-        writeln!(out, "server {}: logs in by {}", server.name, credential(server).name())?;
+    for it in &told {
+        it.print(&mut quotes, out)?;
     }
-    let path = options.config.display();
+    for login in logins {
+        writeln!(out, "{login}")?;
+    }
+    let path = path.display();
     match outcome {
         Outcome::Well => writeln!(out, "{path}: good")?,
         Outcome::Warned => writeln!(out, "{path}: usable, with warnings")?,
@@ -67,31 +79,163 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
+impl Told {
+    fn of_finding(finding: Finding) -> Told {
+        let what = match (&finding.section, &finding.key, &finding.value) {
+            (Some(section), Some(key), Some(value)) => format!("[{section}] {key}={value} "),
+            (Some(section), Some(key), None) => format!("[{section}] {key} "),
+            (Some(section), None, _) => format!("[{section}] "),
+            (None, ..) => String::new(),
+        };
+        Told {
+            severity: finding.severity,
+            code: finding.code,
+            message: what + &finding.message,
+            remedy: finding.remedy.clone(),
+            finding: Some(finding),
+        }
+    }
+
+    fn of_failure(failure: &Failure) -> Told {
+        let remedy = failure.code.remedy().trim_end_matches('.').to_owned();
+        let message = failure.detail.clone();
+        Told { severity: Severity::Warning, code: Some(failure.code), finding: None, message, remedy }
+    }
+
+    fn plain(severity: Severity, message: String) -> Told {
+        Told { severity, code: None, finding: None, message, remedy: String::new() }
+    }
+
+    /// `file:line:column: severity: message`, then the line with a mark below the column, then the remedy.
+    fn print(&self, quotes: &mut Quotes, out: &mut dyn Write) -> io::Result<()> {
+        let quote = self.finding.as_ref().and_then(|finding| quotes.of(finding));
+        if let Some(finding) = &self.finding {
+            write!(out, "{}:", finding.file.display())?;
+            if let Some(line) = finding.line {
+                write!(out, "{line}:")?;
+            }
+            if let Some(quote) = &quote {
+                write!(out, "{}:", quote.column)?;
+            }
+            write!(out, " ")?;
+        }
+        write!(out, "{}: ", self.severity)?;
+        if let Some(code) = self.code {
+            write!(out, "{code} {}: ", code.name())?;
+        }
+        writeln!(out, "{}", one_line(&self.message))?;
+        if let Some(quote) = &quote {
+            let (line, column) = window(&quote.line, quote.column);
+            writeln!(out, "    {line}\n    {}^", " ".repeat(column - 1))?;
+        }
+        if self.remedy.is_empty() { Ok(()) } else { writeln!(out, "    what to do: {}", one_line(&self.remedy)) }
+    }
+
+    fn to_json(&self, quotes: &mut Quotes) -> serde_json::Value {
+        let finding = self.finding.as_ref();
+        let quote = finding.and_then(|finding| quotes.of(finding));
+        json!({
+            "severity": self.severity.to_string(),
+            "code": self.code.map(|code| code.to_string()),
+            "file": finding.map(|it| it.file.display().to_string()),
+            "line": finding.and_then(|it| it.line),
+            "column": quote.as_ref().map(|quote| quote.column),
+            "section": finding.and_then(|it| it.section.clone()),
+            "key": finding.and_then(|it| it.key.clone()),
+            "text": quote.map(|quote| quote.line),
+            "message": self.message,
+            "remedy": self.remedy,
+        })
+    }
+}
+
+/// Control characters of a file must not reach a terminal.
+fn one_line(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
+}
+
+/// At most 160 characters of a line around a column, and the column in them.
+fn window(line: &str, column: usize) -> (String, usize) {
+    const LONGEST: usize = 160;
+    let start = column.saturating_sub(LONGEST / 2);
+    (line.chars().skip(start).take(LONGEST).collect(), column - start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SERVER: &str = "[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\n";
+
+    fn check(content: &str, json: bool) -> (Outcome, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("CSP.ini");
+        std::fs::write(&path, content).unwrap();
+        let mut out = Vec::new();
+        let outcome = run(&Options { config: Config { config: path }, json }, &mut out).unwrap();
+        (outcome, String::from_utf8(out).unwrap())
+    }
+
     #[test]
     fn the_worst_finding_decides_the_outcome() {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("CSP.ini");
-        let server = "[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\n";
         for (content, expected, says) in [
-            (server.to_owned(), Outcome::Well, "server A: logs in by unauthenticated"),
-            (format!("{server}TCP_Port=1\nTCP_Port=2\n"), Outcome::Warned, "warning: "),
-            (format!("{server}TCP_Port=x\n"), Outcome::Failed, "error: "),
+            (SERVER.to_owned(), Outcome::Well, "server A: logs in by unauthenticated"),
             (
-                format!("{server}Connection_Security_Level=10\nSSLCC_CA_Certificate_File=none\n"),
-                Outcome::Failed,
-                "error: SCLERA-121",
+                format!("{SERVER}TCP_Port=1\nTCP_Port=2\n"),
+                Outcome::Warned,
+                "CSP.ini:6:1: warning: [A] TCP_Port replaces",
             ),
+            (
+                format!("{SERVER}TCP_Port=x\n"),
+                Outcome::Failed,
+                "CSP.ini:5:10: error: SCLERA-101 configuration-invalid: ",
+            ),
+            (
+                format!("{SERVER}Connection_Security_Level=10\nSSLCC_CA_Certificate_File=none\n"),
+                Outcome::Warned,
+                "warning: SCLERA-121",
+            ),
+            ("[SYSTEM_INDEX]\nA=Enabled\n[A]\n".to_owned(), Outcome::Warned, "answers 503"),
+            (format!("[SYSTEM]\nDefault_Server=B\n{SERVER}"), Outcome::Warned, "no section of that name"),
         ] {
-            std::fs::write(&config, content).unwrap();
-            let mut out = Vec::new();
-            let outcome = run(&Options { config: config.clone() }, &mut out).unwrap();
-            let out = String::from_utf8(out).unwrap();
+            let (outcome, out) = check(&content, false);
             assert_eq!(outcome, expected, "{out}");
             assert!(out.contains(says), "{out}");
+        }
+    }
+
+    #[test]
+    fn a_finding_shows_its_line_marks_the_place_and_says_what_to_do() {
+        let (_, out) = check(&format!("{SERVER}  TCP_Port = x\n"), false);
+        assert!(out.contains("\n      TCP_Port = x\n                 ^\n    what to do: write a TCP port"), "{out}");
+    }
+
+    #[test]
+    fn json_has_the_same_and_no_password() {
+        let (outcome, out) = check(&format!("{SERVER}Password=hunter2\nPassword=hunter3\n"), true);
+        assert_eq!(outcome, Outcome::Warned);
+        let all: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let doubled =
+            &all.as_array().unwrap().iter().find(|it| it["line"] == 6 && it["severity"] == "warning").unwrap();
+        assert_eq!(doubled["column"], 1, "{out}");
+        assert_eq!(doubled["text"], "Password=(hidden)");
+        assert!(!out.contains("hunter"), "{out}");
+    }
+
+    #[test]
+    fn every_published_configuration_is_accepted() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let places =
+            ["../../shared/fixtures/csp-ini", "../../../shared/fixtures/csp-ini"].map(|place| root.join(place));
+        let Some(directory) = places.iter().find(|place| place.is_dir()) else {
+            eprintln!("skipped: no published configurations beside the repository");
+            return;
+        };
+        for file in std::fs::read_dir(directory).unwrap() {
+            let config = Config { config: file.unwrap().path() };
+            let mut out = Vec::new();
+            let outcome = run(&Options { config, json: false }, &mut out).unwrap();
+            assert!(outcome < Outcome::Failed, "{}", String::from_utf8_lossy(&out));
         }
     }
 }

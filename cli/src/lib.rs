@@ -6,13 +6,20 @@
 //! Exit codes: 0 all is well, 1 there are warnings, 2 something failed.
 
 pub mod check;
+pub mod edit;
+pub mod explain;
+pub mod help;
+pub mod legacy;
 pub mod pki;
+pub mod show;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// A memory-safe Web Gateway for InterSystems IRIS.
 #[derive(Debug, Parser)]
@@ -24,11 +31,55 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Read a CSP.ini and the files it names, and say what is wrong with them. Touches no network.
+    Check(check::Options),
+    /// Show the settings in force.
+    Show(show::Options),
+    /// Set a value in a CSP.ini; no other line is touched.
+    Set(edit::Set),
+    /// Remove a key or a section from a CSP.ini.
+    Unset(edit::Unset),
+    /// Add a server to a CSP.ini.
+    AddServer(edit::AddServer),
+    /// Add an application path to a CSP.ini.
+    AddPath(edit::AddPath),
+    /// Say which server answers for a URL, and why.
+    Explain(explain::Options),
     /// Certificates, keys and matching configuration for trying out.
     #[command(subcommand)]
     Pki(pki::Command),
-    /// Read a CSP.ini and the files it names, and say what is wrong with them. Touches no network.
-    Check(check::Options),
+    /// The original's cvtcfg, for scripts.
+    #[command(subcommand)]
+    Cvtcfg(legacy::Cvtcfg),
+    /// The original's CSPpwd, for scripts: print a password in the form that the file has.
+    Csppwd(legacy::Csppwd),
+    /// Print completions for a shell.
+    Completions(help::Completions),
+    /// Write man pages to a directory.
+    Man(help::Man),
+}
+
+/// Which CSP.ini.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// CSP.ini, or its directory.
+    #[arg(long, value_name = "FILE", default_value = "/opt/webgateway/bin/CSP.ini")]
+    pub config: PathBuf,
+}
+
+impl Config {
+    /// The file itself.
+    pub fn path(&self) -> PathBuf {
+        if self.config.is_dir() { self.config.join("CSP.ini") } else { self.config.clone() }
+    }
+}
+
+/// Prints reasons, and fails.
+fn complain(err: &mut dyn Write, reasons: impl IntoIterator<Item = impl Display>) -> io::Result<Outcome> {
+    for reason in reasons {
+        writeln!(err, "sclera: {reason}")?;
+    }
+    Ok(Outcome::Failed)
 }
 
 /// How a command ended; the order is that of the exit codes.
@@ -48,9 +99,22 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> ExitCode {
+    let arguments = legacy::renamed(arguments.into_iter().map(Into::into).collect());
     let outcome = match Arguments::try_parse_from(arguments) {
-        Ok(Arguments { command: Command::Pki(command) }) => pki::run(&command, out, err),
-        Ok(Arguments { command: Command::Check(options) }) => check::run(&options, out),
+        Ok(Arguments { command }) => match &command {
+            Command::Check(options) => check::run(options, out),
+            Command::Show(options) => show::run(options, out, err),
+            Command::Set(options) => edit::set(options, out, err),
+            Command::Unset(options) => edit::unset(options, out, err),
+            Command::AddServer(options) => edit::add_server(options, out, err),
+            Command::AddPath(options) => edit::add_path(options, out, err),
+            Command::Explain(options) => explain::run(options, out, err),
+            Command::Pki(command) => pki::run(command, out, err),
+            Command::Cvtcfg(command) => legacy::cvtcfg(command, out, err),
+            Command::Csppwd(options) => legacy::csppwd(options, out, err),
+            Command::Completions(options) => help::completions(options, out),
+            Command::Man(options) => help::man(options, out, err),
+        },
         Err(error) => {
             let written = if error.use_stderr() { write!(err, "{error}") } else { write!(out, "{error}") };
             written.map(|()| if error.use_stderr() { Outcome::Failed } else { Outcome::Well })

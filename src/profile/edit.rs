@@ -110,7 +110,7 @@ impl Document {
     }
 
     /// Sets a value. Of a key that stands several times the last is changed, since that one counts. A new key is added
-    /// after the section's last line, a new section at the end of the file.
+    /// after the section's last entry, a new section at the end of the file.
     ///
     /// # Errors
     ///
@@ -147,11 +147,27 @@ impl Document {
         Ok(self.remove(lines))
     }
 
-    /// Removes a section with all that stands in it.
+    /// Removes a section with all that stands in it, but for comments at its end, which may belong to what follows.
     pub fn remove_section(&mut self, section: &str) -> Result<Change, EditError> {
         self.check_writable()?;
         let lines = self.lines_of(section);
-        Ok(self.remove(lines))
+        let mut removed: Vec<Line> = Vec::new();
+        let mut between: Vec<Line> = Vec::new();
+        for line in lines {
+            let header = matches!(Piece::of(&self.bytes, line.content.clone()), Piece::Section { .. });
+            if self.is_between(&line) {
+                between.push(line);
+                continue;
+            }
+            let before = std::mem::take(&mut between);
+            let kept_from = before.iter().position(|line| !self.bytes[line.content.clone()].trim_ascii().is_empty());
+            let end = kept_from.filter(|_| header).unwrap_or(before.len());
+            removed.extend(before.into_iter().take(end));
+            removed.push(line);
+        }
+        let blank = |line: &Line| self.bytes[line.content.clone()].trim_ascii().is_empty();
+        removed.extend(between.into_iter().take_while(blank));
+        Ok(self.remove(removed))
     }
 
     fn check_writable(&self) -> Result<(), EditError> {
@@ -201,10 +217,15 @@ impl Document {
             .collect()
     }
 
-    /// The last line of a section that is not blank.
+    /// The last line of a section that is its own for sure: a comment after it may belong to what follows.
     fn last_line_of(&self, section: &str) -> Option<Line> {
         let lines = self.lines_of(section);
-        lines.into_iter().rfind(|line| !self.bytes[line.content.clone()].trim_ascii().is_empty())
+        lines.into_iter().rfind(|line| !self.is_between(line))
+    }
+
+    /// Whether a line is blank or a comment.
+    fn is_between(&self, line: &Line) -> bool {
+        matches!(Piece::of(&self.bytes, line.content.clone()), Piece::Blank | Piece::Comment)
     }
 
     /// The line end that most lines have.
@@ -284,7 +305,7 @@ mod tests {
             ("[A]\nk=1\n\n[B]\n", "A", "l", "2", "[A]\nk=1\nl=2\n\n[B]\n", Change::Added),
             ("[A]\r\n\r\n[B]\r\n", "A", "l", "2", "[A]\r\nl=2\r\n\r\n[B]\r\n", Change::Added),
             ("[A]\nk=1", "A", "l", "2", "[A]\nk=1\nl=2", Change::Added),
-            ("[A]\nk=1\n# end\n", "A", "l", "2", "[A]\nk=1\n# end\nl=2\n", Change::Added),
+            ("[A]\nk=1\n# of B\n[B]\n", "A", "l", "2", "[A]\nk=1\nl=2\n# of B\n[B]\n", Change::Added),
             ("[A]\nk=1", "B", "l", "2", "[A]\nk=1\n\n[B]\nl=2\n", Change::Added),
             ("", "B", "l", "2", "[B]\nl=2\n", Change::Added),
             ("\u{feff}[A]\nk=1\n", "A", "k", "2", "\u{feff}[A]\nk=2\n", Change::Replaced),
@@ -305,9 +326,9 @@ mod tests {
         assert_eq!(it.unset("A", "k"), Ok(Change::Nothing));
         assert_eq!(it.remove_section("A"), Ok(Change::Removed));
         assert_eq!(text(&it), "");
-        let mut it = document("x\n[A]\nk=1\n\n[B]\nl=2\n");
+        let mut it = document("x\n[A]\n# own\nk=1\n\n# of B\n[B]\nl=2\n");
         assert_eq!(it.remove_section("a"), Ok(Change::Removed));
-        assert_eq!(text(&it), "x\n[B]\nl=2\n");
+        assert_eq!(text(&it), "x\n# of B\n[B]\nl=2\n");
     }
 
     #[test]

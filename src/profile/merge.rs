@@ -5,7 +5,9 @@
 //! With `ISC_DATA_DIRECTORY`, CSP.ini is the one in `webgateway/` below it.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::edit::{Change, Document, EditError};
@@ -40,7 +42,9 @@ impl Places {
 /// A name, key or value that cannot be written; the document may have been changed in part.
 pub fn merge(document: &mut Document, staged: &Document) -> Result<usize, EditError> {
     let mut changed = 0;
-    for (section, key, value) in staged.entries_of_all() {
+    for (section, key, _) in staged.entries_of_all() {
+        // Of a key that stands several times, the value that counts.
+        let Some(value) = staged.get(&section, &key) else { continue };
         let change = document.set(&section, &key, &value)?;
         changed += usize::from(change != Change::Nothing);
     }
@@ -66,12 +70,20 @@ pub fn apply(csp_ini: &Path, staged: &Path) -> Result<Option<usize>, StoreError>
     let changed =
         merge(&mut opened.document, &staged_document).map_err(|error| StoreError::Edit(staged.to_owned(), error))?;
     let saved = opened.save()?;
-    // Beside a CSP.ini that holds passwords: no wider than that.
-    let mode = fs::metadata(csp_ini).map(|metadata| metadata.permissions());
-    fs::write(&remembered, &content)
-        .and_then(|()| mode.and_then(|mode| fs::set_permissions(&remembered, mode)))
+    remember(&remembered, &content)
         .map_err(|error| StoreError::Write(remembered, "remembering what was merged", error))?;
     Ok(if saved == Saved::Unchanged { None } else { Some(changed) })
+}
+
+/// Replaces the file as a whole; nobody else may read it, since passwords may stand in it.
+fn remember(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 #[cfg(test)]

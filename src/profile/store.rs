@@ -168,6 +168,9 @@ impl Opened {
             document.set("SYSTEM", "Configuration_Modified", &now_as_text()).map_err(refused)?;
             document.set("SYSTEM", "Configuration_Modified_Build", BUILD).map_err(refused)
         };
+        if self.read_only == ReadOnly::Yes {
+            return Err(StoreError::ReadOnly(self.target.clone()));
+        }
         if self.read_only == ReadOnly::No {
             return edit(&mut self.document, &self.target).map(drop);
         }
@@ -249,8 +252,11 @@ impl Opened {
             kept.sync_all()
         });
         if let Err(error) = kept {
-            let _ = fs::remove_file(copy);
-            return Err(failed("keeping a copy beside it", error));
+            // A copy that was there before is of a writer that was killed, and may be the only whole content.
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                let _ = fs::remove_file(copy);
+            }
+            return Err(failed("keeping a copy (.CSP.ini.sclera-copy) beside it", error));
         }
         let file = OpenOptions::new().write(true).open(&self.target).map_err(|error| {
             let _ = fs::remove_file(copy);
@@ -497,6 +503,11 @@ mod tests {
         let mounted = Command::new("mount").arg("--bind").args([&path, &path]).status().unwrap();
         assert!(mounted.success());
         assert_eq!(set(&path, "longer than before").unwrap().1, Saved::InPlace);
+        let copy = directory.path().join(".CSP.ini.sclera-copy");
+        fs::write(&copy, "of a killed writer").unwrap();
+        assert!(set(&path, "3").unwrap_err().to_string().contains("keeping a copy (.CSP.ini.sclera-copy)"));
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "of a killed writer");
+        fs::remove_file(&copy).unwrap();
         assert_eq!(set(&path, "2").unwrap().1, Saved::InPlace);
         assert_eq!(fs::read_to_string(&path).unwrap(), "[A]\nk=2\n");
         assert_eq!(names(&directory), ["CSP.ini"]);

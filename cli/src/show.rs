@@ -1,0 +1,53 @@
+//! `sclera show`: the settings in force, and where each comes from.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use sclera::profile::{Environment, effective};
+
+use crate::{Config, Outcome, complain};
+
+/// What to show.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub config: Config,
+    /// Show where each value stands: file and line, variable, or default.
+    #[arg(long)]
+    pub origin: bool,
+    /// Only this section, without brackets: SYSTEM, a server's name, APP_PATH:/path.
+    pub section: Option<String>,
+}
+
+/// Prints the settings as sections, as a CSP.ini has them.
+pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
+    let path = options.config.path();
+    let mut settings = match effective(&path, &Environment::of_process()) {
+        Ok(settings) => settings,
+        Err(findings) => return complain(err, findings),
+    };
+    if let Some(section) = &options.section {
+        settings.retain(|setting| setting.section.eq_ignore_ascii_case(section));
+        if settings.is_empty() {
+            return complain(err, [format!("{} has no section [{section}]", path.display())]);
+        }
+    }
+    let mut current = None;
+    for setting in &settings {
+        if current != Some(&setting.section) {
+            let blank = if current.is_some() { "\n" } else { "" };
+            writeln!(out, "{blank}[{}]", setting.section)?;
+            current = Some(&setting.section);
+        }
+        let line = format!("{}={}", setting.key, setting.value);
+        match (&setting.origin, options.origin) {
+            (_, false) => writeln!(out, "{line}")?,
+            (None, true) => writeln!(out, "{line:<50} # default")?,
+            (Some(origin), true) => {
+                let number = origin.line.map(|line| format!(":{line}")).unwrap_or_default();
+                writeln!(out, "{line:<50} # {}{number}", origin.file.display())?;
+            }
+        }
+    }
+    Ok(Outcome::Well)
+}
