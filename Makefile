@@ -51,6 +51,16 @@ bench: ## Compare with static files and with the web servers' own mutual TLS pro
 header: ## Write include/sclera.h anew from src/ffi
 	SCLERA_WRITE_HEADER=1 $(CARGO) test --locked --workspace --test header
 
+.PHONY: bench-profile
+bench-profile: ## What reading a large CSP.ini and routing a request cost
+	$(CARGO) run --locked --release --package sclera-benches --bin profile
+
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: programs ## Feed the reader and the editor of CSP.ini with hostile input for SECONDS (60)
+	$(LIB_DIR)/fuzz-profile $(SECONDS)
+
 .PHONY: docs
 docs: ## Write docs/csp-ini.md anew from the table of parameters
 	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --workspace --lib profile

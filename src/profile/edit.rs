@@ -132,7 +132,8 @@ impl Document {
             Some(line) => self.insert_after(&line, &format!("{key}={value}"), end),
             None => {
                 let blank = if self.bytes.is_empty() { "" } else { end };
-                let missing = if self.bytes.is_empty() || self.bytes.ends_with(b"\n") { "" } else { end };
+                let ended = self.bytes.is_empty() || self.bytes.ends_with(b"\n");
+                let missing = if ended { "" } else { self.missing_end(end) };
                 let text = Zeroizing::new(format!("{missing}{blank}[{section}]{end}{key}={value}{end}"));
                 self.replace(self.bytes.len()..self.bytes.len(), text.as_bytes());
             }
@@ -236,10 +237,15 @@ impl Document {
     }
 
     /// A file whose last line has no line end keeps that.
-    fn insert_after(&mut self, line: &Line, text: &str, end: &str) {
+    fn insert_after(&mut self, line: &Line, text: &str, end: &'static str) {
         let ended = line.end > line.content.end;
-        let text = if ended { format!("{text}{end}") } else { format!("{end}{text}") };
+        let text = if ended { format!("{text}{end}") } else { format!("{}{text}", self.missing_end(end)) };
         self.replace(line.end..line.end, Zeroizing::new(text).as_bytes());
+    }
+
+    /// The line end that the last line lacks: a carriage return at the very end is half of it.
+    fn missing_end(&self, end: &'static str) -> &'static str {
+        if self.bytes.ends_with(b"\r") { "\n" } else { end }
     }
 
     fn remove(&mut self, lines: Vec<Line>) -> Change {
