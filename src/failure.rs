@@ -30,6 +30,8 @@ macro_rules! failures {
         /// A failure's stable code. The number is also the value in the C ABI (`sclera.h`, `sclera_failure.code`).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]
+        // Sections such as [SYSTEM] are no links.
+        #[allow(rustdoc::broken_intra_doc_links)]
         pub enum Code { $(#[doc = $remedy] $variant = $number,)* }
 
         impl Code {

@@ -128,6 +128,11 @@ fn open(path: &Path, software: String, log: Log) -> sclera_gateway {
 }
 
 fn check(path: &Path, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {
+    let absent = path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if absent && path.parent().is_some_and(Path::is_dir) {
+        log.write(Level::Notice, &format!("{}: there is none yet; the first start makes one", path.display()));
+        return sclera_result::SCLERA_OK;
+    }
     let profile = match configuration::load(path, &Environment::of_process(), log) {
         Ok(profile) => profile,
         Err(failure) => return failed(sclera_result::SCLERA_CONFIGURATION, &failure.to_string()),

@@ -338,6 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn published_configurations_are_the_same_after_each_value_is_set_to_what_it_is() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let places = [root.join("../shared/fixtures/csp-ini"), root.join("../../shared/fixtures/csp-ini")];
+        let Some(directory) = places.iter().find(|place| place.is_dir()) else {
+            eprintln!("skipped: no published configurations beside the repository");
+            return;
+        };
+        for file in std::fs::read_dir(directory).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let mut document = Document::new(bytes.clone());
+            for (section, key, _) in document.entries_of_all() {
+                let value = document.get(&section, &key).unwrap();
+                assert_eq!(document.set(&section, &key, &value), Ok(Change::Nothing));
+            }
+            assert_eq!(document.bytes(), bytes);
+        }
+    }
+
+    #[test]
     fn what_could_not_be_read_again_is_refused_and_changes_nothing() {
         let before = "[A]\nk=1\n";
         for (section, key, value, error) in [

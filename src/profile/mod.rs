@@ -312,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_a_mebibyte_is_read_and_cut_short_in_messages() {
+        let long = "x".repeat(1 << 20);
+        let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\nTCP_Port={long}\n{long}\n");
+        let findings = parse(&content).unwrap_err();
+        assert!(findings.iter().all(|finding| finding.to_string().len() < 400));
+        let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\nUsername={long}\n");
+        assert_eq!(parse(&content).unwrap().profile.servers[0].username.value, long);
+    }
+
+    #[test]
     fn unknown_keys_are_reported_once_and_without_their_values() {
         let content = "[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a\nPasword=secret\n[B]\nIp_Address=b\npasword=secret\n";
         let notices = parse(content).unwrap().notices;

@@ -40,6 +40,9 @@ fn follows_the_file<S: WebServer>(scene: &Scene, server: S) {
     assert!(all_answer(&server, 503));
     scene.edit_csp_ini(|text| open_path(text.replace("TCP_Port=x", "TCP_Port=")));
     assert!(all_answer(&server, 200), "{}", server.error_log());
+    scene.edit_csp_ini(|text| text.replace("[SYSTEM]\n", "[SYSTEM]\nMAX_CONNECTIONS=7\n"));
+    let later = "[SYSTEM] MAX_CONNECTIONS=7 will be in force when the web server has been restarted";
+    assert!(wait_until(|| server.error_log().contains(later).then_some(())).is_some(), "{}", server.error_log());
     assert!(server.stop());
 }
 
