@@ -93,7 +93,7 @@ failures! {
     116 KeyNotPem "key-not-pem" Configuration 503
         "Put a PEM private key (PKCS#8, PKCS#1 or SEC1) into SSLCC_Certificate_Key_File.";
     117 KeyEncrypted "key-encrypted" Configuration 503
-        "Store the key of SSLCC_Certificate_Key_File without a password (`openssl pkey`), readable only by the web server's user.";
+        "Set SSLCC_Private_Key_Password to the password of the key, or store the key without one (`openssl pkey`).";
     118 KeyMismatch "key-mismatch" Configuration 503
         "Pair SSLCC_Certificate_Key_File with the certificate in SSLCC_Certificate_File; they do not belong together.";
     119 KeyMissing "key-missing" Configuration 503
@@ -109,6 +109,10 @@ failures! {
 
     124 ManagementAbsent "management-absent" Configuration 404
         "Use the `sclera` command; the management pages come with a later release, and their path is reserved for them.";
+    125 KeyPasswordWrong "key-password-wrong" Configuration 503
+        "Correct SSLCC_Private_Key_Password: it does not open the key of SSLCC_Certificate_Key_File.";
+    126 KeyEncryptionUnsupported "key-encryption-unsupported" Configuration 503
+        "Protect the key anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc`, or store it without a password.";
 
     200 NameNotResolved "name-not-resolved" Network 502
         "Correct Ip_Address, or make this machine's resolver know that name.";

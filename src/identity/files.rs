@@ -12,11 +12,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::encrypted::{Locked, LockedKey};
 use super::inspect::{Facts, holds_public_key, unix_seconds};
 use crate::failure::{Code, Failure};
 use crate::profile::file::read_bounded;
 use crate::profile::permissions;
-use crate::profile::{Server, Setting};
+use crate::profile::{Secret, Server, Setting, Unusable};
 
 /// The largest file that is read, in bytes. The CA bundle of an operating system has about 250,000.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -32,7 +33,7 @@ pub(super) struct Files {
     pub(super) roots: Option<Arc<RootCertStore>>,
     /// What keeps the set from being used, but for `expiry`.
     pub(super) errors: Vec<Failure>,
-    /// Certificates outside their time: they keep the set from being used, but not a configuration from passing a check.
+    /// Certificates outside their time, and keys whose password's command has not been run: they keep the set from being used, but not a configuration from passing a check.
     pub(super) expiry: Vec<Failure>,
     /// What an administrator should know.
     pub(super) notices: Vec<String>,
@@ -78,7 +79,17 @@ impl Files {
             self.judge_certificate(certificate_file, &chain[0], now);
         }
         let chain = chain.filter(|_| self.facts.is_some());
-        let key = self.keep(read_key(key_file, provider));
+        let key = match read_key(key_file, server.tls.key_password.as_ref(), provider) {
+            Ok(key) => Some(key),
+            Err(failure) if waits_for_command(server, &failure) => {
+                self.expiry.push(failure);
+                None
+            }
+            Err(failure) => {
+                self.errors.push(failure);
+                None
+            }
+        };
         if permissions::is_public(&key_file.value) {
             self.notices.push(format!(
                 "{} can be read by everyone; run: chmod o= {}",
@@ -171,27 +182,57 @@ fn read_chain(file: &Setting<PathBuf>) -> Result<Vec<CertificateDer<'static>>, F
     }
 }
 
-/// The first private key of a file, in any of the three forms.
-fn read_key(file: &Setting<PathBuf>, provider: &CryptoProvider) -> Result<Arc<dyn SigningKey>, Failure> {
+/// Whether a key could not be opened only because its password's command has not been run, as in a check.
+fn waits_for_command(server: &Server, failure: &Failure) -> bool {
+    let password = server.tls.key_password.as_ref().map(|password| password.value.reveal());
+    failure.code == Code::KeyEncrypted && matches!(password, Some(Err(Unusable::Command)))
+}
+
+/// The first private key of a file, in any of the three forms, with or without a password.
+fn read_key(
+    file: &Setting<PathBuf>,
+    password: Option<&Setting<Secret>>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, Failure> {
     let content = read_file(file, Code::KeyUnreadable)?;
     let not_pem = |reason: &str| Failure::new(Code::KeyNotPem, format!("{} {reason}", named(file)));
-    if is_encrypted(&content) {
-        return Err(Failure::new(Code::KeyEncrypted, format!("{} is protected by a password", named(file))));
-    }
-    let mut key = match PrivateKeyDer::from_pem_slice(&content) {
-        Ok(key) => key,
-        Err(rustls_pki_types::pem::Error::NoItemsFound) => return Err(not_pem("holds no PEM private key")),
-        Err(_) => return Err(not_pem("is damaged PEM")),
+    let mut key = match Locked::find(&content) {
+        Some(locked) => unlock(&locked, file, password)?,
+        None => match PrivateKeyDer::from_pem_slice(&content) {
+            Ok(key) => key,
+            Err(rustls_pki_types::pem::Error::NoItemsFound) => return Err(not_pem("holds no PEM private key")),
+            Err(_) => return Err(not_pem("is damaged PEM")),
+        },
     };
     let signing = provider.key_provider.load_private_key(key.clone_key());
     key.zeroize();
     signing.map_err(|_| not_pem("holds a private key of a kind that is not supported (RSA, ECDSA and Ed25519 are)"))
 }
 
-/// Whether a PEM key says of itself that it is encrypted, in the PKCS#8 or the older form.
-fn is_encrypted(content: &[u8]) -> bool {
-    let marks: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
-    marks.iter().any(|mark| content.windows(mark.len()).any(|window| window == *mark))
+fn unlock(
+    locked: &Locked,
+    file: &Setting<PathBuf>,
+    password: Option<&Setting<Secret>>,
+) -> Result<PrivateKeyDer<'static>, Failure> {
+    let named = named(file);
+    let Some(password) = password else {
+        let detail = format!("{named} is protected by a password, and SSLCC_Private_Key_Password is not set");
+        return Err(Failure::new(Code::KeyEncrypted, detail));
+    };
+    let place = password.place("SSLCC_Private_Key_Password");
+    let clear = password.value.reveal().map_err(|_| {
+        let detail = format!("{named} is protected by a password, which {place} does not give yet");
+        Failure::new(Code::KeyEncrypted, detail)
+    })?;
+    locked.open(clear).map_err(|reason| match reason {
+        LockedKey::WrongPassword => {
+            Failure::new(Code::KeyPasswordWrong, format!("{named} is not opened by the password of {place}"))
+        }
+        LockedKey::Unsupported(how) => {
+            Failure::new(Code::KeyEncryptionUnsupported, format!("{named} is protected by {how}"))
+        }
+        LockedKey::Damaged => Failure::new(Code::KeyNotPem, format!("{named} holds a damaged protected key")),
+    })
 }
 
 fn read_file(file: &Setting<PathBuf>, unreadable: Code) -> Result<Zeroizing<Vec<u8>>, Failure> {

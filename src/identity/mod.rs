@@ -5,6 +5,7 @@
 
 mod access;
 mod credential;
+mod encrypted;
 mod files;
 mod inspect;
 mod tls;

@@ -138,7 +138,7 @@ fn each_problem_has_its_code_and_names_path_and_setting() {
     pki.write("locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     pki.write(
         "old.key",
-        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
     );
     pki.write("dsa.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     pki.write("huge.pem", vec![b'x'; 2 << 20]);
@@ -227,6 +227,43 @@ fn every_form_of_private_key_is_read() {
         let identity = Identity::load(&pki.server(&lines), 0).unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(identity.facts.unwrap().common_name.as_deref(), Some("gwuser"));
     }
+}
+
+#[test]
+fn a_protected_key_needs_its_password() {
+    let pki = Pki::new();
+    let path = |name: &str| pki.directory.path().join(name).display().to_string();
+    let arguments = ["pkcs8", "-topk8", "-in", &path("gateway.key"), "-out", &path("safe.key"), "-passout", "pass:SYS"];
+    let made = std::process::Command::new("openssl").args(arguments).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: needs the openssl command");
+        return;
+    }
+    let lines = |password: &str| {
+        format!(
+            "Ip_Address=localhost\nSSLCC_Certificate_File=gateway.pem\nSSLCC_Certificate_Key_File=safe.key\n\
+             SSLCC_Private_Key_Password={password}\n{VERIFIED}"
+        )
+    };
+    for (password, expected) in [
+        ("SYS", None),
+        ("]]]U1lT", None),
+        ("", Some((Code::KeyEncrypted, "SSLCC_Private_Key_Password is not set"))),
+        ("wrong", Some((Code::KeyPasswordWrong, "safe.key is not opened by the password of"))),
+        ("{printf SYS}", Some((Code::KeyEncrypted, "does not give yet"))),
+    ] {
+        let server = pki.server(&lines(password));
+        match (Identity::load(&server, 0), expected) {
+            (Ok(identity), None) => pki.handshake(&identity).unwrap(),
+            (Err(failure), Some((code, says))) => {
+                assert_eq!(failure.code, code, "{failure}");
+                assert!(failure.detail.contains(says) && !failure.to_string().contains("SYS"), "{failure}");
+            }
+            (outcome, _) => panic!("{password}: {outcome:?}"),
+        }
+    }
+    let checked = Identity::check(&pki.server(&lines("{printf SYS}")));
+    assert!(checked.errors.is_empty() && checked.warnings.len() == 1, "a command is not run by a check: {checked:?}");
 }
 
 #[test]
