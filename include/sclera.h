@@ -144,7 +144,7 @@ typedef struct sclera_options {
     size_t size;
     // The SCLERA_ABI that the host was compiled with.
     uint32_t abi;
-    // CSP.ini, or the directory that holds it. UTF-8.
+    // CSP.ini, or the directory that holds it. A path that is not there is a directory's, unless it ends in `.ini`. UTF-8.
     const char *config_path;
     // The web server and its version, such as "nginx/1.22.1": what applications see as SERVER_SOFTWARE. May be NULL.
     const char *host_software;

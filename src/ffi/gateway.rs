@@ -33,7 +33,7 @@ pub struct sclera_options {
     pub size: usize,
     /// The SCLERA_ABI that the host was compiled with.
     pub abi: u32,
-    /// CSP.ini, or the directory that holds it. UTF-8.
+    /// CSP.ini, or the directory that holds it. A path that is not there is a directory's, unless it ends in `.ini`. UTF-8.
     pub config_path: *const c_char,
     /// The web server and its version, such as "nginx/1.22.1": what applications see as SERVER_SOFTWARE. May be NULL.
     pub host_software: *const c_char,
@@ -187,7 +187,9 @@ unsafe fn read_options(options: *const sclera_options) -> Result<(PathBuf, Strin
         return Err(invalid("options.config_path is NULL or not UTF-8"));
     };
     let mut path = PathBuf::from(path);
-    if path.is_dir() {
+    // A directory that is not there is not taken for a file that could be made.
+    let names_a_file = path.exists() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ini"));
+    if path.is_dir() || !names_a_file {
         path.push("CSP.ini");
     }
     // SAFETY: the contract.
