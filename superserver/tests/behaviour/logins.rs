@@ -194,13 +194,15 @@ fn mistakes_in_the_settings_end_the_start_and_are_told_together() {
     let actions = "CreateSSLConfig:Name=GW,Type=1,VerifyPeer=3,CertificateFile=absent.pem,PrivateKeyFile=absent.key\n\
                    CreateServer:Port=1,BindAddress=127.0.0.1,SSLSupportLevel=2,SSLConfig=GW\n\
                    CreateServer:Port=2,BindAddress=127.0.0.1,SSLSupportLevel=1,SSLConfig=nothing";
-    let Err(StartError::Settings(problems)) = Superserver::start(Options::actions_in(actions, "/nowhere").port(0))
+    let directory = tempfile::tempdir().unwrap();
+    let Err(StartError::Settings(problems)) =
+        Superserver::start(Options::actions_in(actions, directory.path()).port(0))
     else {
         panic!("must not start");
     };
     let expected = [
-        "CertificateFile=/nowhere/absent.pem cannot",
-        "PrivateKeyFile=/nowhere/absent.key cannot",
+        "/absent.pem cannot be read",
+        "/absent.key cannot be read",
         "CAFile is missing",
         "#979",
     ];
