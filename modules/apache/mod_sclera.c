@@ -179,7 +179,8 @@ static void csp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(csp_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_translate_name(csp_keep_encoded_slashes, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(csp_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
-    ap_hook_check_authn(csp_check_authn, NULL, NULL, APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF); /* before mod_auth_basic */
+    /* before mod_auth_basic */
+    ap_hook_check_authn(csp_check_authn, NULL, NULL, APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_type_checker(csp_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST); /* before MultiViews */
     ap_hook_handler(csp_guard, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(csp_handler, NULL, NULL, APR_HOOK_MIDDLE);
@@ -614,7 +615,7 @@ static int csp_is_our_handler(const char *handler)
 {
     /* The last is a type given by AddType: Apache takes the type for the handler where none is set. */
     return handler && (!strcmp(handler, CSP_HANDLER) || !strcmp(handler, "cspsys-handler-sa")
-                       || !strcmp(handler, "application/x-csp"));
+                       || !ap_cstr_casecmp(handler, "application/x-csp"));
 }
 
 static int csp_has_file_type(const csp_dir_conf *conf, const char *path)
