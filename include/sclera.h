@@ -205,6 +205,9 @@ typedef struct sclera_request {
     // What sclera_worker_drive lists when the exchange is to be driven. NULL: the host waits with sclera_exchange_wait
     // and the exchange is never listed.
     void *userdata;
+    // The password of remote_user, where the application and not the web server checks it; empty anywhere else. It
+    // reaches the application as AUTH_PASSWORD and no log.
+    struct sclera_slice auth_password;
 } sclera_request;
 
 // What an exchange waits for.

@@ -11,6 +11,9 @@
  * Life: pre_config compares the library with the header this file was built with. check_config validates, for `-t` only.
  * post_config opens one gateway per CSP.ini, before the fork. child_init starts a worker where the configuration uses the
  * gateway; elsewhere (handler names are another module's directives) the first request does.
+ *
+ * AuthCSPEnable and AuthCSPClass leave the password to an application. Apache then takes the user for checked, so such a
+ * request must not be answered by anybody else: csp_guard sees to that, whatever other modules do with it on its way.
  */
 
 #include <grp.h>
@@ -30,6 +33,7 @@
 #include "util_filter.h"
 
 #include "apr_atomic.h"
+#include "apr_base64.h"
 #include "apr_buckets.h"
 #include "apr_lib.h"
 #include "apr_strings.h"
@@ -38,8 +42,10 @@
 
 #include "sclera.h"
 
-/* One object, two names: an existing configuration loads `csp_module_sa`, a new one may say `sclera_module`. */
+/* One object, several names: an existing configuration loads `csp_module_sa`, or `csp_module` where it used the NSD; a new
+ * one may say `sclera_module`. */
 extern module AP_MODULE_DECLARE_DATA csp_module_sa;
+extern module AP_MODULE_DECLARE_DATA csp_module __attribute__((alias("csp_module_sa")));
 extern module AP_MODULE_DECLARE_DATA sclera_module __attribute__((alias("csp_module_sa")));
 
 APLOG_USE_MODULE(sclera);
@@ -77,10 +83,18 @@ typedef struct {
 typedef struct {
     int csp;                        /* CSP_UNSET, or what `CSP` says */
     apr_array_header_t *file_types; /* of const char *, without dots; NULL if unset */
+    int auth_enable;                /* CSP_UNSET, or what `AuthCSPEnable` says */
+    const char *auth_class;         /* the page of `AuthCSPClass`, empty for `None`; NULL if unset */
 } csp_dir_conf;
+
+/* The credentials that a request was let pass with although nobody has checked them yet. Lives in the request's pool. */
+typedef struct {
+    const char *password;
+} csp_unchecked;
 
 static const char *csp_set_csp(cmd_parms *cmd, void *conf, int on);
 static const char *csp_add_file_type(cmd_parms *cmd, void *conf, const char *arg);
+static const char *csp_set_auth_class(cmd_parms *cmd, void *conf, const char *arg);
 static const char *csp_set_path(cmd_parms *cmd, void *conf, const char *arg);
 static const char *csp_ignore(cmd_parms *cmd, void *conf, const char *arg);
 static void *csp_create_server_conf(apr_pool_t *p, server_rec *s);
@@ -93,7 +107,9 @@ static int csp_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptem
 static void csp_child_init(apr_pool_t *pchild, server_rec *s);
 static int csp_keep_encoded_slashes(request_rec *r);
 static int csp_map_to_storage(request_rec *r);
+static int csp_check_authn(request_rec *r);
 static int csp_type_checker(request_rec *r);
+static int csp_guard(request_rec *r);
 static int csp_handler(request_rec *r);
 static void csp_register_hooks(apr_pool_t *p);
 
@@ -102,11 +118,18 @@ static const command_rec csp_commands[] = {
                  "On: every request in this scope goes to the superserver; Off: none"),
     AP_INIT_ITERATE("CSPFileTypes", csp_add_file_type, NULL, RSRC_CONF | ACCESS_CONF,
                     "File extensions that go to the superserver, or * for any"),
+    AP_INIT_FLAG("AuthCSPEnable", ap_set_flag_slot, (void *)APR_OFFSETOF(csp_dir_conf, auth_enable), ACCESS_CONF,
+                 "On: the application checks user and password of AuthType Basic, not Apache"),
+    AP_INIT_TAKE1("AuthCSPClass", csp_set_auth_class, NULL, ACCESS_CONF,
+                  "Path of a page that is asked before each request: 200 lets it pass, 401 refuses it; or None"),
     AP_INIT_TAKE1("CSPConfigPath", csp_set_path, (void *)APR_OFFSETOF(csp_server_conf, config_path), RSRC_CONF,
                   "CSP.ini, or the directory that holds it"),
     AP_INIT_TAKE1("CSPModulePath", csp_set_path, (void *)APR_OFFSETOF(csp_server_conf, module_path), RSRC_CONF,
                   "Where CSP.ini is looked for if CSPConfigPath is not set"),
-    AP_INIT_TAKE1("CSPMaxPooledNSDConnections", csp_ignore, NULL, RSRC_CONF,
+    AP_INIT_TAKE1("CSPSYSModulePath", csp_ignore, "nothing is loaded from there, one module does everything", RSRC_CONF,
+                  "Accepted for existing configurations; there is no second module to find"),
+    AP_INIT_TAKE1("CSPMaxPooledNSDConnections", csp_ignore,
+                  "connections are pooled in the web server itself, there is no separate daemon", RSRC_CONF,
                   "Accepted for existing configurations; there is no separate daemon to pool connections to"),
     {NULL}
 };
@@ -156,7 +179,10 @@ static void csp_register_hooks(apr_pool_t *p)
     ap_hook_child_init(csp_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_translate_name(csp_keep_encoded_slashes, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(csp_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
+    /* before mod_auth_basic */
+    ap_hook_check_authn(csp_check_authn, NULL, NULL, APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_type_checker(csp_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST); /* before MultiViews */
+    ap_hook_handler(csp_guard, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(csp_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
@@ -184,6 +210,7 @@ static void *csp_create_dir_conf(apr_pool_t *p, char *dir)
 
     (void)dir;
     conf->csp = CSP_UNSET;
+    conf->auth_enable = CSP_UNSET;
     return conf;
 }
 
@@ -193,6 +220,8 @@ static void *csp_merge_dir_conf(apr_pool_t *p, void *basev, void *addv)
     csp_dir_conf *conf = apr_pcalloc(p, sizeof(*conf));
 
     conf->file_types = add->file_types ? add->file_types : base->file_types;
+    conf->auth_enable = add->auth_enable != CSP_UNSET ? add->auth_enable : base->auth_enable;
+    conf->auth_class = add->auth_class ? add->auth_class : base->auth_class;
     if (add->csp != CSP_UNSET) {
         conf->csp = add->csp;
     }
@@ -234,6 +263,22 @@ static const char *csp_add_file_type(cmd_parms *cmd, void *confv, const char *ar
     return NULL;
 }
 
+static const char *csp_set_auth_class(cmd_parms *cmd, void *confv, const char *arg)
+{
+    csp_dir_conf *conf = confv;
+
+    if (!ap_cstr_casecmp(arg, "None")) {
+        conf->auth_class = "";
+        return NULL;
+    }
+    if (*arg != '/') {
+        return apr_pstrcat(cmd->pool, "AuthCSPClass: invalid path \"", arg,
+                           "\"; expected the path of a page that begins with a slash, or None", NULL);
+    }
+    conf->auth_class = arg;
+    return NULL;
+}
+
 static const char *csp_set_path(cmd_parms *cmd, void *dummy, const char *arg)
 {
     csp_server_conf *conf = ap_get_module_config(cmd->server->module_config, &csp_module_sa);
@@ -257,8 +302,7 @@ static const char *csp_ignore(cmd_parms *cmd, void *dummy, const char *arg)
     (void)dummy;
     (void)arg;
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, cmd->server,
-                 "%s has no effect: connections are pooled in the web server itself, there is no separate daemon",
-                 cmd->cmd->name);
+                 "%s has no effect: %s", cmd->cmd->name, (const char *)cmd->info);
     return NULL;
 }
 
@@ -340,7 +384,8 @@ static int csp_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp
     (void)ptemp;
     if (loaded_twice) {
         ap_log_error(APLOG_MARK, APLOG_CRIT | APLOG_STARTUP, 0, NULL,
-                     "mod_sclera is loaded twice, as csp_module_sa and as sclera_module; remove one LoadModule line");
+                     "mod_sclera is loaded twice, under two of its names csp_module_sa, csp_module and sclera_module; keep one "
+                     "LoadModule line");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     if (sclera_abi() != SCLERA_ABI) {
@@ -568,7 +613,9 @@ static void csp_child_init(apr_pool_t *pchild, server_rec *main_server)
 
 static int csp_is_our_handler(const char *handler)
 {
-    return handler && (!strcmp(handler, CSP_HANDLER) || !strcmp(handler, "cspsys-handler-sa"));
+    /* The last is a type given by AddType: Apache takes the type for the handler where none is set. */
+    return handler && (!strcmp(handler, CSP_HANDLER) || !strcmp(handler, "cspsys-handler-sa")
+                       || !ap_cstr_casecmp(handler, "application/x-csp"));
 }
 
 static int csp_has_file_type(const csp_dir_conf *conf, const char *path)
@@ -587,10 +634,15 @@ static int csp_has_file_type(const csp_dir_conf *conf, const char *path)
     return 0;
 }
 
+static const csp_dir_conf *csp_conf_of(request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &csp_module_sa);
+}
+
 /* What the directives in force say. `handler` is the one another directive has chosen, or NULL. */
 static int csp_takes(request_rec *r, const char *handler)
 {
-    const csp_dir_conf *conf = ap_get_module_config(r->per_dir_config, &csp_module_sa);
+    const csp_dir_conf *conf = csp_conf_of(r);
 
     if (r->proxyreq || !r->uri || *r->uri != '/' || r->method_number == M_CONNECT) {
         return 0;
@@ -664,6 +716,86 @@ static int csp_type_checker(request_rec *r)
     return OK;
 }
 
+/* ---- who checks the password ---- */
+
+static int csp_asks_class(const csp_dir_conf *conf)
+{
+    return conf->auth_class && *conf->auth_class;
+}
+
+/* The request from which Apache has taken over the user instead of checking again: one that led to this one and is under
+ * the same directives. */
+static request_rec *csp_checked_with(request_rec *r)
+{
+    if (r->prev && r->prev->per_dir_config == r->per_dir_config) {
+        return r->prev;
+    }
+    return r->main && r->main->per_dir_config == r->per_dir_config ? r->main : NULL;
+}
+
+static const csp_unchecked *csp_unchecked_of(request_rec *r)
+{
+    const csp_unchecked *unchecked = NULL;
+
+    for (; r && !unchecked; r = csp_checked_with(r)) {
+        unchecked = ap_get_module_config(r->request_config, &csp_module_sa);
+    }
+    return unchecked;
+}
+
+/* Runs where `Require` asks for a user. Takes the credentials as they are if an application will judge them; a request
+ * without any is Apache's to challenge. */
+static int csp_check_authn(request_rec *r)
+{
+    const csp_dir_conf *conf = csp_conf_of(r);
+    const char *type = ap_auth_type(r), *handler = csp_set_handler(r), *header, *end;
+    csp_unchecked *unchecked;
+    char *decoded;
+    int length;
+
+    if ((conf->auth_enable != 1 && !csp_asks_class(conf)) || r->proxyreq || !type || ap_cstr_casecmp(type, "Basic")) {
+        return DECLINED;
+    }
+    /* Files and other modules' handlers keep Apache's own check. */
+    if (!csp_takes(r, handler) || (handler && strcmp(handler, "none") && !csp_is_our_handler(handler))) {
+        return DECLINED;
+    }
+    header = apr_table_get(r->headers_in, "Authorization");
+    if (!header || ap_cstr_casecmp(ap_getword(r->pool, &header, ' '), "Basic")) {
+        ap_note_auth_failure(r);
+        return HTTP_UNAUTHORIZED;
+    }
+    while (apr_isspace(*header)) {
+        header++;
+    }
+    decoded = apr_palloc(r->pool, apr_base64_decode_len(header) + 1);
+    length = apr_base64_decode(decoded, header);
+    decoded[length] = '\0';
+    end = memchr(decoded, ':', length);
+    if (!end || end == decoded || memchr(decoded, '\0', length)) {
+        ap_note_auth_failure(r);
+        return HTTP_UNAUTHORIZED;
+    }
+    r->user = apr_pstrmemdup(r->pool, decoded, end - decoded);
+    r->ap_auth_type = (char *)"Basic";
+    unchecked = apr_palloc(r->pool, sizeof(*unchecked));
+    unchecked->password = end + 1;
+    ap_set_module_config(r->request_config, &csp_module_sa, unchecked);
+    return OK;
+}
+
+/* The first handler of all. What was let pass for an application's judgement reaches an application, or nobody. */
+static int csp_guard(request_rec *r)
+{
+    if (!csp_unchecked_of(r) || (csp_is_our_handler(r->handler) && csp_takes(r, r->handler))) {
+        return DECLINED;
+    }
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "the user has not been checked, because AuthCSPEnable or AuthCSPClass leaves "
+                  "it to the application, but the handler \"%s\" would answer; refused. Set AuthCSPEnable Off and "
+                  "AuthCSPClass None where other handlers are in force", r->handler ? r->handler : "default-handler");
+    return HTTP_FORBIDDEN;
+}
+
 /* ---- a request ---- */
 
 static sclera_slice csp_slice(const char *text)
@@ -717,9 +849,19 @@ static int csp_setup_body(request_rec *r, int64_t *length)
     return OK;
 }
 
-/* Tells the library what the browser asked for. The library copies what it needs. */
-static sclera_result csp_begin(request_rec *r, sclera_worker *worker, int64_t content_length, sclera_exchange **exchange)
+/* The page of AuthCSPClass is always asked by a whole GET: these headers say otherwise. */
+static int csp_is_of_body_or_condition(const char *name)
 {
+    return !ap_cstr_casecmpn(name, "Content-", 8) || !ap_cstr_casecmpn(name, "If-", 3) || !ap_cstr_casecmp(name, "Range")
+           || !ap_cstr_casecmp(name, "Transfer-Encoding") || !ap_cstr_casecmp(name, "Expect");
+}
+
+/* Tells the library what the browser asked for, or with `page` what AuthCSPClass asks in its name. The library copies what
+ * it needs. */
+static sclera_result csp_begin(request_rec *r, sclera_worker *worker, const char *page, int64_t content_length,
+                               sclera_exchange **exchange)
+{
+    const csp_unchecked *unchecked = csp_conf_of(r)->auth_enable == 1 ? csp_unchecked_of(r) : NULL;
     const apr_array_header_t *headers = apr_table_elts(r->headers_in);
     const apr_table_entry_t *entries = (const apr_table_entry_t *)headers->elts;
     sclera_pair *pairs = apr_palloc(r->pool, (headers->nelts + 1) * sizeof(*pairs));
@@ -727,7 +869,7 @@ static sclera_result csp_begin(request_rec *r, sclera_worker *worker, int64_t co
     int i;
 
     for (i = 0; i < headers->nelts; i++) {
-        if (entries[i].key) {
+        if (entries[i].key && !(page && csp_is_of_body_or_condition(entries[i].key))) {
             pairs[count].name = csp_slice(entries[i].key);
             pairs[count].value = csp_slice(entries[i].val);
             count++;
@@ -736,8 +878,8 @@ static sclera_result csp_begin(request_rec *r, sclera_worker *worker, int64_t co
 
     sclera_request request = {
         .size = sizeof(request),
-        .method = csp_slice(r->method),
-        .target = csp_slice(csp_target(r)),
+        .method = csp_slice(page ? "GET" : r->method),
+        .target = csp_slice(page ? page : csp_target(r)),
         .protocol = csp_slice(r->protocol),
         .headers = pairs,
         .header_count = count,
@@ -750,6 +892,7 @@ static sclera_result csp_begin(request_rec *r, sclera_worker *worker, int64_t co
         .remote_user = csp_slice(r->user),
         .auth_type = csp_slice(r->ap_auth_type),
         .request_id = csp_slice(apr_table_get(r->subprocess_env, "UNIQUE_ID")),
+        .auth_password = csp_slice(unchecked ? unchecked->password : NULL),
     };
 
     return sclera_exchange_begin(worker, &request, exchange);
@@ -961,6 +1104,77 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
     }
 }
 
+/* The answer where nobody knows whether the request may pass; the log has said why. */
+static int csp_undecided(request_rec *r, int status, const char *code)
+{
+    ap_custom_response(r, status, apr_psprintf(r->pool, "The page that decides on access to this address gave no decision%s."
+                                               " The web server's error log says more.", code));
+    return status;
+}
+
+/* Drives the exchange with the page of AuthCSPClass to the head of its answer. */
+static int csp_judgement(request_rec *r, sclera_exchange *exchange, const char *page)
+{
+    sclera_response response = {.size = sizeof(response)};
+    sclera_failure failure = {.size = sizeof(failure)};
+    sclera_step step;
+    size_t i;
+
+    while ((step = sclera_exchange_drive(exchange)) != SCLERA_STEP_HEAD) {
+        if (step == SCLERA_STEP_NEED_BODY) {
+            sclera_exchange_give_body(exchange, NULL, 0, true);
+        }
+        else if (step != SCLERA_STEP_WAIT || sclera_exchange_wait(exchange) != SCLERA_OK) {
+            break;
+        }
+    }
+    csp_log_failure(r, exchange);
+    if (sclera_exchange_failure(exchange, &failure)) {
+        return csp_undecided(r, failure.http_status, apr_psprintf(r->pool, " (SCLERA-%u)", failure.code));
+    }
+    if (step != SCLERA_STEP_HEAD || sclera_exchange_response(exchange, &response) != SCLERA_OK) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthCSPClass %s: %s", page, sclera_last_error());
+        return csp_undecided(r, HTTP_INTERNAL_SERVER_ERROR, "");
+    }
+    if (response.status == HTTP_OK) {
+        return OK;
+    }
+    if (response.status != HTTP_UNAUTHORIZED) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthCSPClass %s: the page answered %d, which is neither 200 (the request "
+                      "may pass) nor 401 (it may not); the request is refused", page, response.status);
+        return csp_undecided(r, HTTP_INTERNAL_SERVER_ERROR, "");
+    }
+    apr_table_unset(r->err_headers_out, "WWW-Authenticate");
+    for (i = 0; i < response.header_count; i++) {
+        const char *name = csp_string(r->pool, response.headers[i].name);
+
+        if (!ap_cstr_casecmp(name, "WWW-Authenticate")) {
+            apr_table_addn(r->err_headers_out, name, csp_string(r->pool, response.headers[i].value));
+        }
+    }
+    return HTTP_UNAUTHORIZED;
+}
+
+/* Asks the page of AuthCSPClass, if there is one, whether the request may pass. */
+static int csp_ask_class(request_rec *r, sclera_worker *worker)
+{
+    const csp_dir_conf *conf = csp_conf_of(r);
+    sclera_exchange *exchange = NULL;
+    int status;
+
+    if (!csp_asks_class(conf)) {
+        return OK;
+    }
+    if (csp_begin(r, worker, conf->auth_class, 0, &exchange) != SCLERA_OK) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthCSPClass %s: %s", conf->auth_class, sclera_last_error());
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    apr_table_setn(r->subprocess_env, "SCLERA_REQUEST_ID", csp_string(r->pool, sclera_exchange_request_id(exchange)));
+    status = csp_judgement(r, exchange, conf->auth_class);
+    sclera_exchange_free(exchange);
+    return status;
+}
+
 static int csp_serve(request_rec *r, csp_site *site)
 {
     sclera_worker *worker = csp_worker(site);
@@ -971,11 +1185,15 @@ static int csp_serve(request_rec *r, csp_site *site)
     if (!worker) {
         return HTTP_SERVICE_UNAVAILABLE;
     }
+    status = csp_ask_class(r, worker);
+    if (status != OK) {
+        return status;
+    }
     status = csp_setup_body(r, &content_length);
     if (status != OK) {
         return status;
     }
-    if (csp_begin(r, worker, content_length, &exchange) != SCLERA_OK) {
+    if (csp_begin(r, worker, NULL, content_length, &exchange) != SCLERA_OK) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s", sclera_last_error());
         return HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -52,8 +52,10 @@ typedef struct {
     ngx_str_t                    module_path;
     ngx_str_t                    config_path;
     ngx_uint_t                   used;
+    ngx_uint_t                   noticed;         /* bit n: command n, which has no effect, was met */
 
     sclera_gateway              *gateway;
+    ngx_uint_t                   sound;           /* CSP.ini and its files could be used */
     ngx_int_t                    request_id;      /* index of the variable, or NGX_ERROR */
 
     sclera_worker               *worker;
@@ -92,6 +94,7 @@ typedef struct {
     ngx_buf_t                    piece;           /* borrowed from the exchange */
     off_t                        rest;            /* of Content-Length; -1 without one */
 
+    unsigned                     bodiless:1;      /* whatever the headers say */
     unsigned                     head:1;          /* headers_out is filled */
     unsigned                     head_sent:1;
     unsigned                     last_sent:1;
@@ -128,6 +131,8 @@ static char *ngx_http_sclera_file_types(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_sclera_no_effect(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_sclera_thread_stack_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static void *ngx_http_sclera_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_sclera_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_sclera_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -138,11 +143,15 @@ static ngx_int_t ngx_http_sclera_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_sclera_request_id_index(ngx_conf_t *cf);
 static ngx_int_t ngx_http_sclera_options(ngx_conf_t *cf,
     ngx_http_sclera_main_conf_t *smcf, sclera_options *options);
-static ngx_int_t ngx_http_sclera_check(ngx_conf_t *cf, sclera_options *options);
+static ngx_int_t ngx_http_sclera_check(ngx_conf_t *cf,
+    sclera_options *options);
 static ngx_int_t ngx_http_sclera_worker_user(ngx_conf_t *cf, sclera_user *user);
 static ngx_int_t ngx_http_sclera_open(ngx_conf_t *cf,
     ngx_http_sclera_main_conf_t *smcf, sclera_options *options);
+static ngx_uint_t ngx_http_sclera_was_sound(ngx_conf_t *cf);
 static void ngx_http_sclera_free_gateway(void *data);
+static void ngx_http_sclera_log_error(void *data, sclera_level level,
+    const char *text, size_t length);
 static void ngx_http_sclera_log(void *data, sclera_level level,
     const char *text, size_t length);
 
@@ -155,9 +164,11 @@ static void ngx_http_sclera_exit_process(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_sclera_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_sclera_is_ours(ngx_http_request_t *r);
 static void ngx_http_sclera_begin(ngx_http_request_t *r);
+static void ngx_http_sclera_begin_without_body(ngx_http_request_t *r);
+static void ngx_http_sclera_start(ngx_http_request_t *r, ngx_uint_t bodiless);
 static ngx_int_t ngx_http_sclera_translate(ngx_http_sclera_ctx_t *ctx,
     sclera_request *request);
-static ngx_int_t ngx_http_sclera_request_headers(ngx_http_request_t *r,
+static ngx_int_t ngx_http_sclera_request_headers(ngx_http_sclera_ctx_t *ctx,
     sclera_request *request);
 static ngx_int_t ngx_http_sclera_target(ngx_http_request_t *r,
     sclera_slice *target);
@@ -227,14 +238,16 @@ static ngx_int_t ngx_http_sclera_cache_control(ngx_http_request_t *r,
 static ngx_command_t  ngx_http_sclera_commands[] = {
 
     { ngx_string("CSP"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_FLAG,
       ngx_http_sclera_enable,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_sclera_loc_conf_t, enable),
       NULL },
 
     { ngx_string("CSPFileTypes"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_1MORE,
       ngx_http_sclera_file_types,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -282,6 +295,14 @@ static ngx_command_t  ngx_http_sclera_commands[] = {
       0,
       NULL },
 
+    /* so printed in the vendor's guide */
+    { ngx_string("CSP_send_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_sclera_no_effect,
+      0,
+      0,
+      NULL },
+
     { ngx_string("CSPNSD_read_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_sclera_no_effect,
@@ -319,6 +340,44 @@ ngx_module_t  ngx_http_sclera_module = {
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_http_sclera_exit_process,          /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/* a directive of the vendor's build for Windows; the top level is not a module of http's to speak in */
+
+static ngx_command_t  ngx_sclera_core_commands[] = {
+
+    { ngx_string("thread_stack_size"),
+      NGX_MAIN_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_sclera_thread_stack_size,
+      0,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_core_module_t  ngx_sclera_core_module_ctx = {
+    ngx_string("sclera"),
+    NULL,
+    NULL
+};
+
+
+ngx_module_t  ngx_sclera_core_module = {
+    NGX_MODULE_V1,
+    &ngx_sclera_core_module_ctx,           /* module context */
+    ngx_sclera_core_commands,              /* module directives */
+    NGX_CORE_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -441,10 +500,34 @@ ngx_http_sclera_file_types(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static char *
 ngx_http_sclera_no_effect(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_uint_t                    bit;
+    ngx_http_sclera_main_conf_t  *smcf;
+
+    smcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_sclera_module);
+
+    bit = (ngx_uint_t) 1 << (cmd - ngx_http_sclera_commands);
+
+    if (smcf->noticed & bit) {
+        return NGX_CONF_OK;
+    }
+
+    smcf->noticed |= bit;
+
     ngx_conf_log_error(NGX_LOG_NOTICE, cf, 0,
                        "the \"%V\" directive has no effect: nginx talks to the "
                        "superservers of CSP.ini itself, without an NSD",
                        &cmd->name);
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_sclera_thread_stack_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conf_log_error(NGX_LOG_NOTICE, cf, 0,
+                       "the \"%V\" directive has no effect: requests need no "
+                       "threads of their own", &cmd->name);
 
     return NGX_CONF_OK;
 }
@@ -466,7 +549,9 @@ ngx_http_sclera_create_main_conf(ngx_conf_t *cf)
      *     smcf->module_path = { 0, NULL };
      *     smcf->config_path = { 0, NULL };
      *     smcf->used = 0;
+     *     smcf->noticed = 0;
      *     smcf->gateway = NULL;
+     *     smcf->sound = 0;
      *     smcf->worker = NULL;
      *     smcf->wake = NULL;
      *     smcf->links = NULL;
@@ -567,7 +652,14 @@ ngx_http_sclera_postconfiguration(ngx_conf_t *cf)
     }
 
     if (ngx_test_config) {
-        return ngx_http_sclera_check(cf, &options);
+
+        if (ngx_http_sclera_check(cf, &options) == NGX_OK) {
+            return NGX_OK;
+        }
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "sclera: %s",
+                      sclera_last_error());
+        return NGX_ERROR;
     }
 
     return ngx_http_sclera_open(cf, smcf, &options);
@@ -638,6 +730,8 @@ ngx_http_sclera_options(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
 }
 
 
+/* sclera_last_error() tells why not */
+
 static ngx_int_t
 ngx_http_sclera_check(ngx_conf_t *cf, sclera_options *options)
 {
@@ -654,13 +748,7 @@ ngx_http_sclera_check(ngx_conf_t *cf, sclera_options *options)
         worker_user = &user;
     }
 
-    if (sclera_check(options, worker_user) != SCLERA_OK) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "sclera: %s",
-                      sclera_last_error());
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
+    return sclera_check(options, worker_user) == SCLERA_OK ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -723,9 +811,9 @@ ngx_http_sclera_worker_user(ngx_conf_t *cf, sclera_user *user)
 
 
 /*
- * Neither a start nor a reload fails because of certificates, and a start not
- * because of CSP.ini either: the requests then get 503 and the reason's code.
- * At a reload a CSP.ini with errors leaves the old configuration in force.
+ * A start does not fail because of CSP.ini or certificates: the requests then
+ * get 503 and the reason's code.  A reload that finds them unusable leaves the
+ * old configuration in force, if that was better.
  */
 
 static ngx_int_t
@@ -733,7 +821,24 @@ ngx_http_sclera_open(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
     sclera_options *options)
 {
     const char          *problem;
+    sclera_options       check;
     ngx_pool_cleanup_t  *cln;
+
+    check = *options;
+    check.log = NULL;
+
+    if (ngx_http_sclera_was_sound(cf)) {
+        check.log = ngx_http_sclera_log_error;
+    }
+
+    smcf->sound = (ngx_http_sclera_check(cf, &check) == NGX_OK);
+
+    if (!smcf->sound && ngx_http_sclera_was_sound(cf)) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "sclera: %s; the old configuration stays in force",
+                      sclera_last_error());
+        return NGX_ERROR;
+    }
 
     cln = ngx_pool_cleanup_add(cf->cycle->pool, 0);
     if (cln == NULL) {
@@ -770,10 +875,50 @@ ngx_http_sclera_open(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
 }
 
 
+/* whether the configuration in force, at a reload, had nothing to complain of */
+
+static ngx_uint_t
+ngx_http_sclera_was_sound(ngx_conf_t *cf)
+{
+    ngx_uint_t                    i;
+    ngx_cycle_t                  *old;
+    ngx_http_sclera_main_conf_t  *smcf;
+
+    old = cf->cycle->old_cycle;
+
+    if (ngx_is_init_cycle(old)) {
+        return 0;
+    }
+
+    /* only a module that was there has a configuration there */
+
+    for (i = 0; old->modules[i]; i++) {
+
+        if (old->modules[i] == &ngx_http_sclera_module) {
+            smcf = ngx_http_cycle_get_module_main_conf(old,
+                                                       ngx_http_sclera_module);
+            return smcf != NULL && smcf->sound;
+        }
+    }
+
+    return 0;
+}
+
+
 static void
 ngx_http_sclera_free_gateway(void *data)
 {
     sclera_gateway_free(data);
+}
+
+
+static void
+ngx_http_sclera_log_error(void *data, sclera_level level, const char *text,
+    size_t length)
+{
+    if (level == SCLERA_LEVEL_ERROR) {
+        ngx_http_sclera_log(data, level, text, length);
+    }
 }
 
 
@@ -969,6 +1114,19 @@ ngx_http_sclera_handler(ngx_http_request_t *r)
         return NGX_DONE;
     }
 
+    if (r->request_body && r->request_body_no_buffering) {
+
+        /*
+         * an error page: whoever failed was given a part of the body, and
+         * what is left would be taken for the whole
+         */
+
+        r->main->count++;
+        ngx_http_sclera_begin_without_body(r);
+
+        return NGX_DONE;
+    }
+
     r->request_body_no_buffering = 1;
 
     rc = ngx_http_read_client_request_body(r, ngx_http_sclera_begin);
@@ -1020,6 +1178,20 @@ ngx_http_sclera_is_ours(ngx_http_request_t *r)
 static void
 ngx_http_sclera_begin(ngx_http_request_t *r)
 {
+    ngx_http_sclera_start(r, 0);
+}
+
+
+static void
+ngx_http_sclera_begin_without_body(ngx_http_request_t *r)
+{
+    ngx_http_sclera_start(r, 1);
+}
+
+
+static void
+ngx_http_sclera_start(ngx_http_request_t *r, ngx_uint_t bodiless)
+{
     sclera_request                request;
     ngx_connection_t             *c;
     ngx_http_cleanup_t           *cln;
@@ -1040,6 +1212,7 @@ ngx_http_sclera_begin(ngx_http_request_t *r)
 
     ctx->request = r;
     ctx->rest = -1;
+    ctx->bodiless = bodiless;
     ctx->event.handler = ngx_http_sclera_event_handler;
     ctx->event.data = ctx;
     ctx->event.log = c->log;
@@ -1140,7 +1313,7 @@ ngx_http_sclera_translate(ngx_http_sclera_ctx_t *ctx, sclera_request *request)
     }
 
     if (ngx_http_sclera_target(r, &request->target) != NGX_OK
-        || ngx_http_sclera_request_headers(r, request) != NGX_OK
+        || ngx_http_sclera_request_headers(ctx, request) != NGX_OK
         || ngx_http_sclera_user(r, request) != NGX_OK)
     {
         return NGX_ERROR;
@@ -1151,13 +1324,16 @@ ngx_http_sclera_translate(ngx_http_sclera_ctx_t *ctx, sclera_request *request)
 
 
 static ngx_int_t
-ngx_http_sclera_request_headers(ngx_http_request_t *r, sclera_request *request)
+ngx_http_sclera_request_headers(ngx_http_sclera_ctx_t *ctx,
+    sclera_request *request)
 {
-    ngx_uint_t        i, n;
-    sclera_pair      *pair;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_uint_t           i, n;
+    sclera_pair         *pair;
+    ngx_list_part_t     *part;
+    ngx_table_elt_t     *h;
+    ngx_http_request_t  *r;
 
+    r = ctx->request;
     n = 0;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
@@ -1178,7 +1354,7 @@ ngx_http_sclera_request_headers(ngx_http_request_t *r, sclera_request *request)
 
             /* a subrequest has its parent's headers, but a body of its own */
 
-            if (r != r->main
+            if ((r != r->main || ctx->bodiless)
                 && (ngx_strcasecmp(h[i].key.data, (u_char *) "Content-Length")
                     == 0
                     || ngx_strcasecmp(h[i].key.data,
@@ -1296,7 +1472,7 @@ ngx_http_sclera_take_body(ngx_http_sclera_ctx_t *ctx, sclera_request *request)
 
     r = ctx->request;
 
-    if (r->request_body == NULL) {
+    if (r->request_body == NULL || ctx->bodiless) {
         return NGX_OK;
     }
 

@@ -2,6 +2,7 @@
 //! become variables.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::profile::routing_path;
 use crate::wire::element::{Value, write_bytes, write_bytes_head};
@@ -13,7 +14,7 @@ const CLASS: &[u8] = b"Sclera.Gateway";
 const METHOD: &[u8] = b"Request";
 
 /// A request as the web server tells it. Everything is as the browser sent it, unless a field says otherwise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Request<'a> {
     pub method: &'a [u8],
     /// Path and query, not decoded.
@@ -30,6 +31,17 @@ pub struct Request<'a> {
     /// Whom the web server has authenticated; empty for nobody.
     pub remote_user: &'a [u8],
     pub auth_type: &'a [u8],
+    /// Of `remote_user`, where the web server leaves it to the application to check it; empty anywhere else.
+    pub auth_password: &'a [u8],
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Leaves out what may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        let mut shown = f.debug_struct("Request");
+        shown.field("method", &text(self.method)).field("path", &text(self.path())).finish_non_exhaustive()
+    }
 }
 
 /// How long the request body is.
@@ -127,6 +139,9 @@ impl Request<'_> {
         }
         if !self.auth_type.is_empty() {
             write_pair(b"AUTH_TYPE", self.auth_type, out);
+        }
+        if !self.auth_password.is_empty() {
+            write_pair(b"AUTH_PASSWORD", self.auth_password, out);
         }
         if let BodyLength::Known(length @ 1..) = self.length {
             write_pair(b"CONTENT_LENGTH", length.to_string().as_bytes(), out);
@@ -235,6 +250,15 @@ mod tests {
         for name in ["HTTP_PROXY", "HTTP_CONNECTION", "HTTP_TRANSFER_ENCODING", "HTTP_X_OWN"] {
             assert_eq!(variables.get(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_password_is_a_variable_only_where_it_was_given_and_is_never_printed() {
+        let mut request = request(&[(b"Authorization", b"Basic am9lOnB3")]);
+        assert_eq!(variables(&request).get("AUTH_PASSWORD"), None);
+        (request.remote_user, request.auth_type, request.auth_password) = (b"joe", b"Basic", b"pw");
+        assert_eq!(variables(&request).get("AUTH_PASSWORD").map(String::as_str), Some("pw"));
+        assert_eq!(format!("{request:?}"), r#"Request { method: "GET", path: "/csp/a%2Fb", .. }"#);
     }
 
     #[test]

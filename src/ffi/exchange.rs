@@ -40,6 +40,9 @@ pub struct sclera_request {
     /// What sclera_worker_drive lists when the exchange is to be driven. NULL: the host waits with sclera_exchange_wait
     /// and the exchange is never listed.
     pub userdata: *mut c_void,
+    /// The password of remote_user, where the application and not the web server checks it; empty anywhere else. It
+    /// reaches the application as AUTH_PASSWORD and no log.
+    pub auth_password: sclera_slice,
 }
 
 /// What the host is to do next.
@@ -155,6 +158,7 @@ export! {
                 https: raw.https,
                 remote_user: raw.remote_user.bytes(),
                 auth_type: raw.auth_type.bytes(),
+                auth_password: raw.auth_password.bytes(),
             };
             (request, headers, raw.request_id.bytes())
         };

@@ -99,6 +99,8 @@ impl WebServer for Apache {
     /// Restarts gracefully; none of the old children takes connections any more.
     fn reload(&self) -> bool {
         let resumed = || self.error_log().matches("resuming normal operations").count();
+        // Before it says so for the first time it does not listen to signals, and one would end it.
+        assert!(wait_until(|| (resumed() > 0).then_some(())).is_some(), "{}", self.error_log());
         let (before, old) = (resumed(), self.workers());
         self.server.signal(Signal::USR1);
         wait_until(|| {

@@ -272,25 +272,34 @@ fn wrong_directives_are_refused_by_name() {
         ("CSPFileTypes .", "CSPFileTypes: invalid value \"\""),
         ("CSPFileTypes a/b", "CSPFileTypes: invalid value \"a/b\""),
         ("CSPConfigPath", "CSPConfigPath takes one argument"),
+        ("<Location /x>\nAuthCSPEnable maybe\n</Location>", "AuthCSPEnable must be On or Off"),
+        ("<Location /x>\nAuthCSPClass a.cls\n</Location>", "AuthCSPClass: invalid path \"a.cls\""),
+        ("AuthCSPEnable On", "AuthCSPEnable not allowed here"),
         ("<Location /x>\nCSPConfigPath /tmp\n</Location>", "CSPConfigPath not allowed in"),
         ("CSP On", "CSPConfigPath is not set"),
     ] {
         let run = Apache::test(&scene, &format!("{load}{line}\n"));
         assert!(!run.success && run.stderr.contains(message), "{line}: {run:?}");
     }
-    let run = Apache::test(&scene, &format!("{load}CSPMaxPooledNSDConnections 32\n"));
-    assert!(run.success, "{run:?}");
+    for line in ["CSPMaxPooledNSDConnections 32", "CSPSYSModulePath /opt/webgateway/bin"] {
+        let run = Apache::test(&scene, &format!("{load}{line}\n"));
+        let notices = run.stderr.matches("has no effect").count();
+        assert!(run.success && notices == 1, "{line}: {run:?}");
+    }
 }
 
 #[test]
-fn it_is_loaded_under_either_name_but_not_under_both() {
+fn it_is_loaded_under_any_of_its_names_but_only_once() {
     let scene = Scene::new();
-    let both = load("csp_module_sa") + &load("sclera_module");
+    let names = ["csp_module_sa", "csp_module", "sclera_module"];
     let use_it = format!("CSPConfigPath {}\n{CSP}", scene.directory().display());
-    let apache = Apache::start_bare(&scene, Mpm::Event, &(load("sclera_module") + &use_it));
-    assert_eq!(apache.get("/csp/demo/echo").status, 200);
-    let run = Apache::test(&scene, &(both + &use_it));
-    assert!(!run.success && run.stderr.contains("loaded twice, as csp_module_sa and as sclera_module"), "{run:?}");
+    for (place, name) in names.into_iter().enumerate() {
+        let apache = Apache::start_bare(&scene, Mpm::Event, &(load(name) + &use_it));
+        assert_eq!(apache.get("/csp/demo/echo").status, 200, "{name}");
+        let second = names[(place + 1) % names.len()];
+        let run = Apache::test(&scene, &(load(name) + &load(second) + &use_it));
+        assert!(!run.success && run.stderr.contains("mod_sclera is loaded twice"), "{name}, {second}: {run:?}");
+    }
 }
 
 #[test]

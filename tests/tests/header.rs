@@ -111,7 +111,7 @@ fn a_c_compiler_lays_every_struct_out_as_rust_does() {
         gateway::sclera_user as "sclera_user" { size, uid, gid, groups, group_count }
         exchange::sclera_request as "sclera_request" {
             size, method, target, protocol, headers, header_count, content_length, remote_address, remote_port,
-            server_name, server_port, https, remote_user, auth_type, request_id, userdata,
+            server_name, server_port, https, remote_user, auth_type, request_id, userdata, auth_password,
         }
         exchange::sclera_wants as "sclera_wants" { size, fd, events, link, timeout_ms }
         exchange::sclera_response as "sclera_response" { size, status, reason, headers, header_count, content_length }
