@@ -152,6 +152,8 @@ typedef struct sclera_options {
     sclera_log_fn log;
     // Handed to `log`. Must be usable from any thread, as long as the gateway and its workers live.
     void *log_userdata;
+    // Not 0: this is a first start, which makes CSP.ini if there is none. At a reload, one that has gone is an error.
+    int32_t first_start;
 } sclera_options;
 
 // The user whose access to files is checked.
@@ -285,8 +287,8 @@ const char *sclera_last_error(void);
 enum sclera_result sclera_check(const struct sclera_options *options,
                                 const struct sclera_user *user);
 
-// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent is made; one that is wrong does not
-// fail: the findings go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
+// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent or wrong does not fail: the findings
+// go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
 // with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI.
 enum sclera_result sclera_gateway_open(const struct sclera_options *options,
                                        struct sclera_gateway **out);

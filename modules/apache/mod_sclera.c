@@ -338,7 +338,7 @@ static void csp_log_finding(void *userdata, sclera_level level, const char *text
     ap_log_error(APLOG_MARK, csp_level(level) | APLOG_STARTUP, 0, ap_server_conf, "%.*s", (int)length, text);
 }
 
-static sclera_options csp_options(const char *path, sclera_log_fn log)
+static sclera_options csp_options(const char *path, sclera_log_fn log, int first_start)
 {
     sclera_options options = {
         .size = sizeof(options),
@@ -346,6 +346,7 @@ static sclera_options csp_options(const char *path, sclera_log_fn log)
         .config_path = path,
         .host_software = ap_get_server_banner(),
         .log = log,
+        .first_start = first_start,
     };
 
     return options;
@@ -459,7 +460,7 @@ static int csp_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
     as_user = csp_child_user(ptemp, &user);
     for (s = main_server; s; s = s->next) {
         const char *path = csp_path_of(s);
-        sclera_options options = csp_options(path, csp_log_finding);
+        sclera_options options = csp_options(path, csp_log_finding, 1);
 
         if (!path || ap_array_str_contains(checked, path)) {
             continue;
@@ -485,7 +486,7 @@ static int csp_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
 /* Opens the site's CSP.ini. One that has become unusable leaves the site as it was. */
 static void csp_open(csp_site *site)
 {
-    sclera_options options = csp_options(site->path, csp_log);
+    sclera_options options = csp_options(site->path, csp_log, site->gateway == NULL);
     sclera_gateway *gateway = NULL;
 
     if (sclera_gateway_open(&options, &gateway) != SCLERA_OK) {

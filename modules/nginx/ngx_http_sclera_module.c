@@ -725,6 +725,7 @@ ngx_http_sclera_options(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
     options->host_software = NGINX_VER;
     options->log = ngx_http_sclera_log;
     options->log_userdata = cf->cycle;
+    options->first_start = ngx_is_init_cycle(cf->cycle->old_cycle);
 
     return NGX_OK;
 }

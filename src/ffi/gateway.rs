@@ -41,6 +41,8 @@ pub struct sclera_options {
     pub log: sclera_log_fn,
     /// Handed to `log`. Must be usable from any thread, as long as the gateway and its workers live.
     pub log_userdata: *mut c_void,
+    /// Not 0: this is a first start, which makes CSP.ini if there is none. At a reload, one that has gone is an error.
+    pub first_start: i32,
 }
 
 /// The user whose access to files is checked.
@@ -71,7 +73,7 @@ export! {
     fn sclera_check(options: *const sclera_options, user: *const sclera_user) -> sclera_result {
         // SAFETY: the contract.
         let opened = unsafe { read_options(options) };
-        let (path, _, log) = match opened {
+        let Opening { path, log, first_start, .. } = match opened {
             Ok(opened) => opened,
             Err(result) => return result,
         };
@@ -84,19 +86,19 @@ export! {
                 Err(result) => return result,
             },
         };
-        check(&path, user, &log)
+        check(&path, first_start, user, &log)
     }
 }
 
 export! {
-    /// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent is made; one that is wrong does not
-    /// fail: the findings go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
+    /// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent or wrong does not fail: the findings
+    /// go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
     /// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI.
     fn sclera_gateway_open(options: *const sclera_options, out: *mut *mut sclera_gateway) -> sclera_result {
         // SAFETY: the contract.
         match unsafe { read_options(options) } {
             // SAFETY: the contract.
-            Ok((path, software, log)) => unsafe { super::give(out, open(&path, software, log)) },
+            Ok(opening) => unsafe { super::give(out, open(opening)) },
             Err(result) => result,
         }
     }
@@ -120,16 +122,28 @@ export! {
     }
 }
 
-fn open(path: &Path, software: String, log: Log) -> sclera_gateway {
-    let configuration =
-        Configuration::open(path, Environment::of_process(), Places::of(|name| std::env::var_os(name)), &log);
+/// The host's options, taken over.
+struct Opening {
+    path: PathBuf,
+    software: String,
+    log: Log,
+    first_start: bool,
+}
+
+fn open(opening: Opening) -> sclera_gateway {
+    let Opening { path, software, log, first_start } = opening;
+    let places = Places::of(|name| std::env::var_os(name));
+    if first_start {
+        configuration::make_first(&path, &places, &log);
+    }
+    let configuration = Configuration::open(&path, Environment::of_process(), places, &log);
     let problem = configuration.profile.as_ref().err().map(|failure| super::c_string(&failure.to_string()));
     sclera_gateway { configuration, software, log, problem }
 }
 
-fn check(path: &Path, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {
+fn check(path: &Path, first_start: bool, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {
     let absent = path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    if absent && path.parent().is_some_and(Path::is_dir) {
+    if absent && first_start && path.parent().is_some_and(Path::is_dir) {
         log.write(Level::Notice, &format!("{}: there is none yet; the first start makes one", path.display()));
         return sclera_result::SCLERA_OK;
     }
@@ -171,7 +185,7 @@ fn check_identities(profile: &Profile) -> Checked {
 /// # Safety
 ///
 /// The contract holds for `options`.
-unsafe fn read_options(options: *const sclera_options) -> Result<(PathBuf, String, Log), sclera_result> {
+unsafe fn read_options(options: *const sclera_options) -> Result<Opening, sclera_result> {
     // SAFETY: the contract.
     let options = unsafe { sized(options, "options") }?;
     if options.abi != super::SCLERA_ABI {
@@ -194,7 +208,8 @@ unsafe fn read_options(options: *const sclera_options) -> Result<(PathBuf, Strin
     }
     // SAFETY: the contract.
     let software = unsafe { text(options.host_software) }.unwrap_or_default().to_owned();
-    Ok((path, software, log_of(options.log, options.log_userdata)))
+    let log = log_of(options.log, options.log_userdata);
+    Ok(Opening { path, software, log, first_start: options.first_start != 0 })
 }
 
 /// The host's data for its log function.

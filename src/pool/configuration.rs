@@ -21,10 +21,9 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads CSP.ini, and runs the commands that give passwords. Before that the file is made if there is none, a staged
-    /// one is merged into it, and what the file itself asks for is done: see [`attend_to`].
+    /// Reads CSP.ini, and runs the commands that give passwords. Before that a staged file is merged into it, and what
+    /// the file itself asks for is done: the line `RELOAD` is removed, and passwords are encoded.
     pub fn open(path: &Path, environment: Environment, places: Places, log: &Log) -> Configuration {
-        make_first(path, &places, log);
         attend_to(path, &places, log);
         let watch = Watch::new(path, environment, places);
         let profile = load_to_use(path, &watch.environment, log).map(Arc::new);
@@ -96,8 +95,8 @@ fn report(finding: &Finding, log: &Log) {
     log.write(level, &finding.to_string());
 }
 
-/// At the first start there is no file. With a durable directory, the file is made there and linked to.
-fn make_first(path: &Path, places: &Places, log: &Log) {
+/// Makes CSP.ini if there is none, at the first start. With a durable directory, it is made there and linked to.
+pub fn make_first(path: &Path, places: &Places, log: &Log) {
     if path.symlink_metadata().is_ok() {
         return;
     }

@@ -53,17 +53,6 @@ fn assert_failure(run: &Run, code: u16, status: u16) {
 }
 
 #[test]
-fn the_first_start_makes_the_originals_default_csp_ini() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("CSP.ini");
-    // Its server LOCAL is at 127.0.0.1:1972, where nothing listens.
-    assert_failure(&host::get(&config, "/csp/"), 201, 502);
-    let text = fs::read_to_string(&config).expect("it has been made");
-    assert!(text.contains("[LOCAL]\nIp_Address=127.0.0.1\nTCP_Port=1972\n"), "{text}");
-    assert!(text.contains("\nConfiguration_Initialized="), "{text}");
-}
-
-#[test]
 fn an_absent_or_unusable_csp_ini_answers_503() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("CSP.ini");
@@ -72,8 +61,8 @@ fn an_absent_or_unusable_csp_ini_answers_503() {
         assert_eq!(run.status(), 503, "{what}: {run:?}");
         run.codes().last().map(|code| (*code).to_owned()).unwrap_or_default()
     };
-    let nowhere = host::get(&directory.path().join("absent/CSP.ini"), "/csp/");
-    assert_eq!((nowhere.status(), nowhere.codes().last().copied()), (503, Some("SCLERA-100")), "{nowhere:?}");
+    assert_eq!(status_and_code("absent"), "SCLERA-100");
+    assert!(!config.exists(), "only the first start of a web server makes one");
     fs::write(&config, b"").unwrap();
     assert_eq!(status_and_code("empty"), "SCLERA-101");
     fs::write(&config, [0, 159, 146, 150, 0, 1, 2]).unwrap();

@@ -112,10 +112,34 @@ fn a_profile_of_a_host_answers_for_that_host_alone_and_the_management_path_goes_
 }
 
 #[test]
+fn the_first_start_makes_the_originals_default_csp_ini_and_a_reload_does_not() {
+    let scene = Scene::new();
+    let good = fs::read_to_string(scene.csp_ini()).unwrap();
+    fs::remove_file(scene.csp_ini()).unwrap();
+    assert!(Nginx::test(&scene, Settings { locations: CSP, ..Settings::default() }).accepted);
+    assert!(!scene.csp_ini().exists(), "a check makes none");
+    let nginx = Nginx::start(&scene, CSP);
+    // Its server LOCAL is at 127.0.0.1:1972, where nothing listens.
+    assert_eq!(nginx.get("/csp/demo/status/200").status, 502, "{}", nginx.error_log());
+    let text = fs::read_to_string(scene.csp_ini()).expect("it has been made");
+    assert!(text.contains("[LOCAL]\nIp_Address=127.0.0.1\nTCP_Port=1972\n"), "{text}");
+    assert!(text.contains("\nConfiguration_Initialized="), "{text}");
+
+    fs::write(scene.csp_ini(), &good).unwrap();
+    assert!(nginx.reload());
+    assert_eq!(nginx.get("/csp/demo/status/200").status, 200, "{}", nginx.error_log());
+    fs::remove_file(scene.csp_ini()).unwrap();
+    assert!(!nginx.reload(), "a CSP.ini that has gone is no first start");
+    assert_eq!(nginx.get("/csp/demo/status/200").status, 200, "{}", nginx.error_log());
+    assert!(!scene.csp_ini().exists());
+}
+
+#[test]
 fn a_staged_file_is_merged_at_the_start() {
     let server = with_password();
     let directory = tempfile::tempdir().unwrap();
     let (config, staged) = (directory.path().join("CSP.ini"), directory.path().join("staged.ini"));
+    fs::write(&config, "[SYSTEM]\nSM_Timeout=7\n").unwrap();
     fs::write(&staged, csp_ini(&server, "secret")).unwrap();
     for _ in 0..2 {
         let mut command = std::process::Command::new(host::program());
@@ -124,6 +148,6 @@ fn a_staged_file_is_merged_at_the_start() {
         assert_eq!(run.status(), 200, "{run:?}");
     }
     let text = fs::read_to_string(&config).unwrap();
-    assert!(text.contains("Configuration_Initialized=") && text.contains("Username=gw"), "{text}");
+    assert!(text.contains("SM_Timeout=7\n") && text.contains("Username=gw") && !text.contains("RELOAD"), "{text}");
     assert_eq!(fs::read(directory.path().join("CSP.ini.last_merge")).unwrap(), fs::read(&staged).unwrap());
 }

@@ -172,7 +172,8 @@ fn apache_knows_the_handler_names_and_types_of_older_configurations() {
             ("/type/absent.zen", "superserver"),
             ("/type/a.txt", "disk"),
             ("/deep/no/such/page.csp", "superserver"),
-            ("/csp/bin/Systems/Module.cxw", "superserver"),
+            // Ours, and reserved for the management pages.
+            ("/csp/bin/Systems/Module.cxw", "404"),
             ("/csp/bin/RunTime/Module.cxw", "superserver"),
             ("/outside.csp", "404"),
         ],
@@ -437,8 +438,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "no CSP.ini",
         make: |scene| fs::remove_file(scene.csp_ini()).expect("removing CSP.ini"),
-        refusal: Some("CSP.ini"),
-        status: 503,
+        refusal: None,
+        status: 502,
     },
     Fault {
         name: "no certificate",
