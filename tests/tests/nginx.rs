@@ -450,7 +450,7 @@ fn the_configuration_test_tells_right_from_wrong() {
     let cases = [
         (Settings { locations: "CSP maybe;", ..csp }, "CSP"),
         (Settings { locations: "CSPFileTypes a.b;", ..csp }, "CSPFileTypes"),
-        (Settings { http: "CSPConfigPath /nowhere;", ..csp }, "/nowhere"),
+        (Settings { http: "CSPConfigPath /proc/absent;", ..csp }, "/proc/absent"),
     ];
     for (settings, said) in cases {
         let verdict = Nginx::test(&scene, settings);

@@ -211,7 +211,10 @@ fn mistakes_in_the_settings_end_the_start_and_are_told_together() {
         assert!(problem.contains(part), "{problem}");
     }
     assert!(matches!(Superserver::start(Options::actions("CreateUsr:Name=x")), Err(StartError::Merge(_, _))));
-    assert!(matches!(Superserver::start(Options::merge_file("/nowhere/x.cpf")), Err(StartError::Unreadable(..))));
+    assert!(matches!(
+        Superserver::start(Options::merge_file(directory.path().join("absent.cpf"))),
+        Err(StartError::Unreadable(..))
+    ));
     assert!(matches!(Superserver::start(Options::actions("")), Err(StartError::Settings(_))));
 }
 
