@@ -244,6 +244,17 @@ impl Opened {
         Ok(true)
     }
 
+    /// The locked file itself, for writing: whoever owns the directory may have put something else in its place.
+    fn open_in_place(&self) -> io::Result<File> {
+        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let file = OpenOptions::new().write(true).custom_flags(no_follow).open(&self.target)?;
+        let (own, there) = (self.file.metadata()?, file.metadata()?);
+        if (own.dev(), own.ino()) != (there.dev(), there.ino()) {
+            return Err(io::Error::other("another file has taken its place"));
+        }
+        Ok(file)
+    }
+
     /// Writes over the old content. A copy of it is there until the new one is on the disk.
     fn write_in_place(self, copy: &Path) -> Result<Saved, StoreError> {
         let failed = |step, error| StoreError::Write(self.target.clone(), step, error);
@@ -258,7 +269,7 @@ impl Opened {
             }
             return Err(failed("keeping a copy (.CSP.ini.sclera-copy) beside it", error));
         }
-        let file = OpenOptions::new().write(true).open(&self.target).map_err(|error| {
+        let file = self.open_in_place().map_err(|error| {
             let _ = fs::remove_file(copy);
             failed("opening it for writing", error)
         })?;
