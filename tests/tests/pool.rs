@@ -84,6 +84,7 @@ fn who_waits_too_long_for_a_connection_is_told_so() {
 #[test]
 fn a_connection_that_the_server_closed_while_it_idled_is_not_used() {
     static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+    static CLOSED: AtomicUsize = AtomicUsize::new(0);
     let port = peer::listen(|stream| {
         CONNECTIONS.fetch_add(1, Ordering::SeqCst);
         let mut server = peer::Superserver::new(stream);
@@ -91,11 +92,13 @@ fn a_connection_that_the_server_closed_while_it_idled_is_not_used() {
             server.give_back(&call, OK);
         }
         server.close();
+        CLOSED.fetch_add(1, Ordering::SeqCst);
     });
     let gateway = Gateway::local(&format!("TCP_Port={port}"));
     for number in 1..=3 {
         assert_eq!(gateway.get("/").status, 200);
         assert_eq!(CONNECTIONS.load(Ordering::SeqCst), number);
+        eventually("the close", || CLOSED.load(Ordering::SeqCst) == number);
     }
 }
 
