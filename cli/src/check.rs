@@ -47,6 +47,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
                 let checked = Identity::check(server);
                 // The web server's `-t` judges them; the file itself may be right.
                 told.extend(checked.errors.iter().chain(&checked.warnings).map(Told::of_failure));
+                told.extend(checked.alarms.into_iter().map(|it| Told::plain(Severity::Warning, it)));
                 told.extend(checked.notices.into_iter().map(|it| Told::plain(Severity::Notice, it)));
                 logins.push(format!("server {}: logs in by {}", server.name, credential(server).name()));
             }

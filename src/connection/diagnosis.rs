@@ -5,6 +5,7 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::link::LinkError;
 use crate::failure::Code;
+use crate::identity::{self, Credential, Flaw};
 use crate::wire::WireError;
 
 /// What was being done when a link broke.
@@ -29,6 +30,7 @@ pub fn code_of(error: &LinkError, stage: Stage, has_certificate: bool) -> Code {
         LinkError::Tls(error) => code_of_tls(error, stage, has_certificate),
         LinkError::Io(Errno::CONNREFUSED) if stage == Stage::Connect => Code::ConnectRefused,
         LinkError::Io(Errno::TIMEDOUT) if stage == Stage::Connect => Code::ConnectTimeout,
+        LinkError::Io(Errno::ACCESS | Errno::PERM) if stage == Stage::Connect => Code::ConnectForbidden,
         LinkError::Io(_) | LinkError::Closed => match stage {
             Stage::Connect => Code::ConnectFailed,
             // A server without TLS closes at the first bytes of ours, which it cannot read.
@@ -55,7 +57,7 @@ pub fn describe(error: &LinkError) -> String {
     match error {
         LinkError::Io(errno) => std::io::Error::from(*errno).to_string(),
         LinkError::Tls(rustls::Error::AlertReceived(alert)) => format!("the superserver sent TLS alert {alert:?}"),
-        LinkError::Tls(error) => error.to_string(),
+        LinkError::Tls(error) => identity::describe(error),
         LinkError::Closed => "the superserver closed the connection".to_owned(),
     }
 }
@@ -69,6 +71,7 @@ fn code_of_tls(error: &rustls::Error, stage: Stage, has_certificate: bool) -> Co
             _ => Code::TlsVersion,
         },
         rustls::Error::InvalidMessage(_) if matches!(stage, Stage::Tls { .. }) => Code::TlsNotSpoken,
+        rustls::Error::InvalidCertRevocationList(_) => Code::RevocationUnknown,
         rustls::Error::NoCertificatesPresented => Code::ServerCertificateUntrusted,
         _ if matches!(stage, Stage::AwaitAnswer | Stage::Answer) => lost(stage),
         _ => Code::TlsFailed,
@@ -77,12 +80,29 @@ fn code_of_tls(error: &rustls::Error, stage: Stage, has_certificate: bool) -> Co
 
 fn code_of_certificate(error: &CertificateError) -> Code {
     use CertificateError::*;
+    if let Some(flaw) = Flaw::of(error) {
+        return code_of_flaw(flaw);
+    }
     match error {
         UnknownIssuer => Code::ServerCertificateUntrusted,
         Expired | ExpiredContext { .. } => Code::ServerCertificateExpired,
         NotValidYet | NotValidYetContext { .. } => Code::ServerCertificateNotYetValid,
         NotValidForName | NotValidForNameContext { .. } => Code::ServerCertificateName,
+        Revoked => Code::ServerCertificateRevoked,
+        UnknownRevocationStatus => Code::RevocationUnknown,
         _ => Code::ServerCertificateInvalid,
+    }
+}
+
+fn code_of_flaw(flaw: &Flaw) -> Code {
+    match flaw {
+        Flaw::NameInCommonName => Code::ServerCertificateNameInCn,
+        Flaw::Version1 => Code::ServerCertificateVersion1,
+        Flaw::IsAuthority => Code::ServerCertificateIsCa,
+        Flaw::Sha1 => Code::ServerCertificateSha1,
+        Flaw::WeakKey { .. } => Code::ServerCertificateWeakKey,
+        Flaw::NotForServers => Code::ServerCertificateNotForServers,
+        Flaw::PinnedKeyDiffers { .. } => Code::PinnedKeyDiffers,
     }
 }
 
@@ -96,13 +116,33 @@ fn code_of_alert(alert: AlertDescription, has_certificate: bool) -> Code {
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => Code::TlsCipher,
         AlertDescription::UnknownCA => Code::ClientCertificateUnknownCa,
         AlertDescription::CertificateExpired => Code::ClientCertificateExpired,
+        AlertDescription::CertificateRevoked => Code::ClientCertificateRevoked,
+        AlertDescription::UnrecognisedName => Code::ServerNameUnknown,
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateUnknown
         | AlertDescription::AccessDenied
         | AlertDescription::DecryptError => Code::ClientCertificateRefused,
         _ => Code::TlsFailed,
+    }
+}
+
+/// The code for a login that the superserver has answered with a refusal. It gives no reason to strangers, so what was
+/// offered decides what to look at first. `asked`: whether the superserver has ever asked for the certificate.
+pub fn code_of_refusal(credential: &Credential<'_>, asked: bool, reason: &str) -> Code {
+    let reason = reason.to_ascii_lowercase();
+    if ["licence", "license"].iter().any(|word| reason.contains(word)) {
+        return Code::NoLicence;
+    }
+    if reason.contains("password change") {
+        return Code::PasswordChangeRequired;
+    }
+    match credential {
+        Credential::Password { hidden_certificate: Some(_), .. } => Code::PasswordHidesCertificate,
+        Credential::Password { hidden_certificate: None, .. } => Code::PasswordRefused,
+        Credential::MutualTls { .. } if !asked => Code::CertificateNotRequested,
+        Credential::MutualTls { .. } => Code::LoginRefused,
+        Credential::Unauthenticated => Code::NothingOffered,
     }
 }
 
@@ -126,7 +166,8 @@ mod tests {
         for (error, stage, has_certificate, code) in [
             (LinkError::Io(Errno::CONNREFUSED), Stage::Connect, true, Code::ConnectRefused),
             (LinkError::Io(Errno::TIMEDOUT), Stage::Connect, true, Code::ConnectTimeout),
-            (LinkError::Io(Errno::ACCESS), Stage::Connect, true, Code::ConnectFailed),
+            (LinkError::Io(Errno::ACCESS), Stage::Connect, true, Code::ConnectForbidden),
+            (LinkError::Io(Errno::HOSTUNREACH), Stage::Connect, true, Code::ConnectFailed),
             (LinkError::Closed, Stage::Tls { heard: false }, true, Code::TlsNotSpoken),
             (LinkError::Io(Errno::CONNRESET), Stage::Tls { heard: false }, true, Code::TlsNotSpoken),
             (LinkError::Closed, tls, true, Code::TlsFailed),
@@ -134,6 +175,10 @@ mod tests {
             (certificate(CertificateError::Expired), tls, true, Code::ServerCertificateExpired),
             (certificate(CertificateError::NotValidForName), tls, true, Code::ServerCertificateName),
             (certificate(CertificateError::BadEncoding), tls, true, Code::ServerCertificateInvalid),
+            (certificate(CertificateError::Revoked), tls, true, Code::ServerCertificateRevoked),
+            (LinkError::Tls(Flaw::Version1.into()), tls, true, Code::ServerCertificateVersion1),
+            (alert(AlertDescription::CertificateRevoked), Stage::Login, true, Code::ClientCertificateRevoked),
+            (alert(AlertDescription::UnrecognisedName), tls, true, Code::ServerNameUnknown),
             (alert(AlertDescription::CertificateRequired), Stage::Login, false, Code::ClientCertificateRequired),
             (alert(AlertDescription::HandshakeFailure), tls, false, Code::ClientCertificateRequired),
             (alert(AlertDescription::HandshakeFailure), tls, true, Code::TlsCipher),

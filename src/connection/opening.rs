@@ -15,7 +15,7 @@ use super::resolve::{Lookup, Resolver, literal};
 use super::socket::Socket;
 use super::{Connection, Wants};
 use crate::failure::{Code, Failure};
-use crate::identity::{Credential, Identity, credential};
+use crate::identity::{Credential, Identity, Tls, credential};
 use crate::profile::Server;
 use crate::wire::WireError;
 use crate::wire::frame::{Assembler, Message};
@@ -265,9 +265,10 @@ impl Opening {
     }
 
     fn refused(&self, status: u16, reason: &str) -> Failure {
-        let licence = ["licence", "license"].iter().any(|word| reason.to_ascii_lowercase().contains(word));
-        let code = if licence { Code::NoLicence } else { Code::LoginRefused };
-        let how = credential(&self.server).name();
+        let credential = credential(&self.server);
+        let asked = self.identity.tls.as_ref().is_some_and(Tls::was_asked);
+        let code = diagnosis::code_of_refusal(&credential, asked, reason);
+        let how = credential.name();
         self.failure(code, &format!("login by {how} was refused with status {status}: {reason:?}"))
     }
 

@@ -164,6 +164,7 @@ fn check(path: &Path, first_start: bool, user: Option<(u32, u32, &[u32])>, log: 
     };
     checked.errors.iter().for_each(|failure| log.write(Level::Error, &failure.to_string()));
     checked.warnings.iter().for_each(|failure| log.write(Level::Warning, &failure.to_string()));
+    checked.alarms.iter().for_each(|alarm| log.write(Level::Warning, alarm));
     checked.notices.iter().for_each(|notice| log.write(Level::Notice, notice));
     match checked.errors.first() {
         None => sclera_result::SCLERA_OK,
@@ -178,6 +179,7 @@ fn check_identities(profile: &Profile) -> Checked {
         all.errors.extend(checked.errors);
         all.warnings.extend(checked.warnings);
         all.notices.extend(checked.notices);
+        all.alarms.extend(checked.alarms);
     }
     all
 }

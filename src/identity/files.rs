@@ -9,15 +9,15 @@ use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::encrypted::{Locked, LockedKey};
-use super::inspect::{Facts, holds_public_key, unix_seconds};
+use super::inspect::{Facts, holds_public_key, next_update, unix_seconds};
 use crate::failure::{Code, Failure};
 use crate::profile::file::read_bounded;
 use crate::profile::permissions;
-use crate::profile::{Secret, Server, Setting, Unusable};
+use crate::profile::{Secret, Server, Setting, Unusable, Verification};
 
 /// The largest file that is read, in bytes. The CA bundle of an operating system has about 250,000.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -31,12 +31,19 @@ pub(super) struct Files {
     pub(super) facts: Option<Facts>,
     /// The trusted CAs; `None` if no file is named.
     pub(super) roots: Option<Arc<RootCertStore>>,
+    /// The same as certificates.
+    pub(super) ca_certificates: Vec<CertificateDer<'static>>,
+    /// The revocation lists.
+    pub(super) revocations: Vec<CertificateRevocationListDer<'static>>,
     /// What keeps the set from being used, but for `expiry`.
     pub(super) errors: Vec<Failure>,
-    /// Certificates outside their time, and keys whose password's command has not been run: they keep the set from being used, but not a configuration from passing a check.
+    /// Certificates outside their time, and keys whose password's command has not been run:
+    /// they keep the set from being used, but not a configuration from passing a check.
     pub(super) expiry: Vec<Failure>,
     /// What an administrator should know.
     pub(super) notices: Vec<String>,
+    /// What an administrator should look at soon.
+    pub(super) alarms: Vec<String>,
 }
 
 impl Files {
@@ -45,6 +52,7 @@ impl Files {
         let mut files = Files::default();
         files.read_pair(server, provider, now);
         files.read_roots(server, now);
+        files.read_revocations(server, now);
         files
     }
 
@@ -54,10 +62,8 @@ impl Files {
         for certificate in self.certified_key.iter().flat_map(|pair| &pair.cert) {
             certificate.hash(&mut hasher);
         }
-        for anchor in self.roots.iter().flat_map(|roots| &roots.roots) {
-            anchor.subject.as_ref().hash(&mut hasher);
-            anchor.subject_public_key_info.as_ref().hash(&mut hasher);
-        }
+        self.ca_certificates.hash(&mut hasher);
+        self.revocations.iter().for_each(|list| list.as_ref().hash(&mut hasher));
         hasher.finish()
     }
 
@@ -133,7 +139,7 @@ impl Files {
 
     fn read_roots(&mut self, server: &Server, now: SystemTime) {
         let Some(file) = &server.tls.ca_file else {
-            if server.tls.verify_peer.value {
+            if server.tls.verify_peer.value && server.tls.verification.value != Verification::Key {
                 let place = server.tls.verify_peer.place("SSLCC_Verify_Peer");
                 let detail = format!("{place}=1 needs SSLCC_CA_Certificate_File, which is not set");
                 self.errors.push(Failure::new(Code::CaMissing, detail));
@@ -153,15 +159,36 @@ impl Files {
             if expired {
                 self.notices.push(format!("{}: CA certificate {position} has expired", named(file)));
             }
-            if roots.add(certificate).is_err() {
-                let notice = format!("{}: CA certificate {position} cannot be used and is left out", named(file));
-                self.notices.push(notice);
+            match roots.add(certificate.clone()) {
+                Ok(()) => self.ca_certificates.push(certificate),
+                Err(_) => {
+                    let notice = format!("{}: CA certificate {position} cannot be used and is left out", named(file));
+                    self.notices.push(notice);
+                }
             }
         }
         match (position, roots.is_empty()) {
             (0, _) => self.errors.push(not_pem("holds no PEM certificate")),
             (_, true) => self.errors.push(not_pem("holds no certificate that can be used")),
             (_, false) => self.roots = Some(Arc::new(roots)),
+        }
+    }
+
+    fn read_revocations(&mut self, server: &Server, now: SystemTime) {
+        let Some(file) = &server.tls.crl_file else { return };
+        let Some(content) = self.keep(read_file(file, Code::CrlUnreadable)) else { return };
+        let not_pem = |reason: &str| Failure::new(Code::CrlNotPem, format!("{} {reason}", named(file)));
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&content).collect();
+        match lists {
+            Ok(lists) if lists.is_empty() => self.errors.push(not_pem("holds no PEM revocation list")),
+            Ok(lists) => self.revocations = lists,
+            Err(_) => self.errors.push(not_pem("is damaged PEM")),
+        }
+        for (position, list) in self.revocations.iter().enumerate() {
+            // An outdated list is still the last that is known: it is used, and complained of.
+            if next_update(list).is_some_and(|next| next < unix_seconds(now)) {
+                self.alarms.push(format!("{}: list {} should have been replaced by now", named(file), position + 1));
+            }
         }
     }
 

@@ -4,18 +4,26 @@
 //! one rustls configuration that all connections of the server share.
 
 mod access;
+mod chain;
 mod credential;
 mod encrypted;
+pub mod expiry;
 mod files;
+mod flaw;
 mod inspect;
+mod key_log;
 mod tls;
+mod verification;
 
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use access::check_as_user;
 pub use credential::{Credential, credential};
+pub use flaw::{Flaw, describe};
 pub use inspect::Facts;
 pub use tls::Tls;
+pub use verification::public_key_digest;
 
 use crate::failure::Failure;
 use crate::profile::{Security, Server};
@@ -32,8 +40,12 @@ pub struct Identity {
     pub tls: Option<Tls>,
     /// The facts of the gateway's own certificate, for display; `None` if it has none.
     pub facts: Option<Facts>,
+    /// The facts of the CAs of the CA file.
+    pub authorities: Vec<Facts>,
     /// What an administrator should know about the files, one sentence each.
     pub notices: Vec<String>,
+    /// What an administrator should look at soon, one sentence each.
+    pub alarms: Vec<String>,
 }
 
 /// What checking the files of a server found.
@@ -46,6 +58,8 @@ pub struct Checked {
     pub warnings: Vec<Failure>,
     /// What an administrator should know, one sentence each.
     pub notices: Vec<String>,
+    /// What an administrator should look at soon, one sentence each.
+    pub alarms: Vec<String>,
 }
 
 impl Identity {
@@ -79,15 +93,53 @@ impl Identity {
         self.tls.as_ref()?.standing.take_new()
     }
 
+    /// The facts of the superserver's certificate, as of the latest full handshake.
+    pub fn server_facts(&self) -> Option<Arc<Facts>> {
+        self.tls.as_ref()?.standing.server()
+    }
+
+    /// When the gateway's certificate ends; `None` if it has none.
+    pub fn ends(&self) -> Option<SystemTime> {
+        let end = self.facts.as_ref()?.not_after;
+        // Its last second is still good.
+        Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(end).unwrap_or(0) + 1))
+    }
+
+    /// Every certificate that the identity rests on, with whose it is.
+    pub fn certificates(&self) -> Vec<(expiry::Owner, Facts)> {
+        let own = self.facts.iter().cloned().map(|facts| (expiry::Owner::Gateway, facts));
+        let authorities = self.authorities.iter().cloned().map(|facts| (expiry::Owner::Authority, facts));
+        let server = self.server_facts().map(|facts| (expiry::Owner::Superserver, (*facts).clone()));
+        own.chain(authorities).chain(server).collect()
+    }
+
     /// The identity as far as it can be made, and everything found on the way. It is complete if there is no error.
     fn examine(server: &Server, generation: u64, now: SystemTime) -> (Identity, Checked) {
-        let mut identity = Identity { generation, fingerprint: 0, tls: None, facts: None, notices: Vec::new() };
+        let mut identity = Identity {
+            generation,
+            fingerprint: 0,
+            tls: None,
+            facts: None,
+            authorities: Vec::new(),
+            notices: Vec::new(),
+            alarms: Vec::new(),
+        };
         let mut checked = Checked::default();
         checked.errors.extend(server.unusable());
         if server.security.value == Security::Tls {
             let mut files = Files::read(server, &tls::provider(), now);
             identity.notices.append(&mut files.notices);
+            identity.alarms.append(&mut files.alarms);
+            if let Some(file) = &server.tls.key_log_file {
+                let (place, path) = (file.place("Sclera_Key_Log_File"), file.value.display());
+                identity.alarms.push(format!(
+                    "{place}={path}: the secrets of all TLS connections to server {} are written there, and whoever reads them \
+                     reads all traffic; remove the setting when you have what you need",
+                    server.name
+                ));
+            }
             identity.facts = files.facts.clone();
+            identity.authorities = files.ca_certificates.iter().filter_map(|it| Facts::of(it)).collect();
             identity.fingerprint = files.fingerprint();
             checked.errors.append(&mut files.errors);
             checked.warnings.append(&mut files.expiry);
@@ -99,6 +151,7 @@ impl Identity {
             }
         }
         checked.notices = identity.notices.clone();
+        checked.alarms = identity.alarms.clone();
         (identity, checked)
     }
 }

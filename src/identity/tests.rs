@@ -29,7 +29,7 @@ impl Pki {
     fn new() -> Pki {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "Test CA");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -169,7 +169,11 @@ fn each_problem_has_its_code_and_names_path_and_setting() {
         ("SSLCC_CA_Certificate_File=text.pem".into(), Code::CaNotPem, "text.pem"),
         ("SSLCC_CA_Certificate_File=damaged.pem".into(), Code::CaNotPem, "damaged.pem"),
         ("SSLCC_CA_Certificate_File=empty.pem".into(), Code::CaNotPem, "empty.pem"),
-        ("SSLCC_Protocol_Min=32\nSSLCC_Cipher_Suites_1_3=NONE".into(), Code::TlsCipher, "=NONE leaves no cipher suite"),
+        (
+            "SSLCC_Protocol_Min=32\nSSLCC_Cipher_Suites_1_3=NONE".into(),
+            Code::CiphersEmpty,
+            "=NONE leaves no cipher suite",
+        ),
     ] {
         let server = pki.server(&format!("Ip_Address=localhost\n{lines}"));
         let failure = Identity::load(&server, 0).unwrap_err();
@@ -335,4 +339,169 @@ fn an_identity_prints_no_key() {
     let printed = format!("{identity:?}");
     let line = key.lines().nth(1).unwrap();
     assert!(!printed.contains(line));
+}
+
+/// The superserver shows another certificate, issued by the same CA after this change.
+fn with_server(change: impl FnOnce(&mut CertificateParams)) -> Pki {
+    let mut pki = Pki::new();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    pki.server = (params.signed_by(&key, &pki.ca).unwrap(), key);
+    pki
+}
+
+#[test]
+fn what_strict_rules_refuse_is_named_and_each_leniency_accepts_what_it_says() {
+    use ExtendedKeyUsagePurpose::ClientAuth;
+    type Change = fn(&mut CertificateParams);
+    let cases: [(Change, Option<Flaw>, bool, bool); 5] = [
+        // change, refused as, accepted without name, accepted by its chain
+        (|_| {}, None, true, true),
+        (|params| params.subject_alt_names.clear(), Some(Flaw::NameInCommonName), true, true),
+        (|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), Some(Flaw::IsAuthority), false, true),
+        (|params| params.extended_key_usages = vec![ClientAuth], Some(Flaw::NotForServers), false, true),
+        (|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1), None, false, false),
+    ];
+    for (position, (change, flaw, without_name, by_chain)) in cases.into_iter().enumerate() {
+        let pki = with_server(change);
+        let digest = public_key_digest(pki.server.0.der()).unwrap();
+        let attempt = |lines: &str| {
+            let lines = format!("Ip_Address=localhost\nSSLCC_Verify_Peer=1\n{lines}");
+            pki.handshake(&Identity::load(&pki.server(&lines), 0).unwrap())
+        };
+        let ca = "SSLCC_CA_Certificate_File=ca.pem\n";
+        let refused_as = match attempt(ca) {
+            Err(rustls::Error::InvalidCertificate(error)) => Flaw::of(&error).cloned(),
+            other => other.map(|()| None).unwrap(),
+        };
+        assert_eq!(refused_as, flaw, "{position}");
+        assert_eq!(attempt(&format!("{ca}Sclera_Verify_Name=0")).is_ok(), without_name, "{position}");
+        assert_eq!(attempt(&format!("{ca}Sclera_Verification=chain")).is_ok(), by_chain, "{position}");
+        attempt(&format!("Sclera_Verification=key\nSclera_Pinned_Key={digest}")).unwrap();
+    }
+}
+
+#[test]
+fn a_chain_must_lead_to_a_ca_of_the_file_also_without_strict_rules() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    pki.write("stranger.pem", stranger.ca.pem());
+    let lines = "Ip_Address=localhost\nSSLCC_Verify_Peer=1\nSclera_Verification=chain\n";
+    let load =
+        |file: &str| Identity::load(&pki.server(&format!("{lines}SSLCC_CA_Certificate_File={file}")), 0).unwrap();
+    pki.handshake(&load("ca.pem")).unwrap();
+    // The stranger has the same name, but another key.
+    let error = pki.handshake(&load("stranger.pem")).unwrap_err();
+    assert_eq!(error, rustls::CertificateError::BadSignature.into());
+}
+
+#[test]
+fn another_key_than_the_pinned_one_is_refused_and_shown() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    let pinned = public_key_digest(stranger.server.0.der()).unwrap();
+    let lines =
+        format!("Ip_Address=localhost\nSSLCC_Verify_Peer=1\nSclera_Verification=key\nSclera_Pinned_Key={pinned}");
+    let error = pki.handshake(&Identity::load(&pki.server(&lines), 0).unwrap()).unwrap_err();
+    assert!(describe(&error).contains(&public_key_digest(pki.server.0.der()).unwrap().to_string()), "{error}");
+
+    let without = pki.server("Ip_Address=localhost\nSSLCC_Verify_Peer=1\nSclera_Verification=key");
+    assert_eq!(Identity::load(&without, 0).unwrap_err().code, Code::PinnedKeyMissing);
+}
+
+#[test]
+fn a_revoked_server_is_refused_and_so_is_one_that_no_list_speaks_of() {
+    let serial = rcgen::SerialNumber::from(4711u64);
+    let pki = with_server(|params| params.serial_number = Some(rcgen::SerialNumber::from(4711u64)));
+    let stranger = Pki::new();
+    let list = |issuer: &Pki, serials: &[rcgen::SerialNumber], next: i32| {
+        let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+            serial_number: serial.clone(),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2025, 1, 1),
+            next_update: rcgen::date_time_ymd(next, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        }
+        .signed_by(&issuer.ca)
+        .unwrap()
+        .pem()
+        .unwrap()
+    };
+    let revoked = rustls::Error::from(rustls::CertificateError::Revoked);
+    let foreign = rustls::Error::from(rustls::CertRevocationListError::BadSignature);
+    for (name, text, refusal, outdated) in [
+        ("clean.pem", list(&pki, &[], 2099), None, false),
+        ("old.pem", list(&pki, &[], 2026), None, true),
+        ("revoked.pem", list(&pki, std::slice::from_ref(&serial), 2099), Some(revoked), false),
+        ("foreign.pem", list(&stranger, &[], 2099), Some(foreign), false),
+    ] {
+        pki.write(name, text);
+        let lines = format!("Ip_Address=localhost\n{VERIFIED}Sclera_CRL_File={name}");
+        let identity = Identity::load(&pki.server(&lines), 0).unwrap();
+        assert_eq!(!identity.alarms.is_empty(), outdated, "{name}: {:?}", identity.alarms);
+        assert_eq!(pki.handshake(&identity).err(), refusal, "{name}");
+    }
+    for (name, content, code) in [("none", "", Code::CrlNotPem), ("absent", "-", Code::CrlUnreadable)] {
+        if content.is_empty() {
+            pki.write(name, content);
+        }
+        let lines = format!("Ip_Address=localhost\n{VERIFIED}Sclera_CRL_File={name}");
+        assert_eq!(Identity::load(&pki.server(&lines), 0).unwrap_err().code, code);
+    }
+}
+
+#[test]
+fn the_expected_name_stands_in_for_the_address() {
+    let pki = Pki::new();
+    let server = pki.server(&format!("Ip_Address=10.0.0.1\nSclera_Server_Name=localhost\n{VERIFIED}"));
+    pki.handshake(&Identity::load(&server, 0).unwrap()).unwrap();
+    let server = pki.server(&format!("Ip_Address=10.0.0.1\nSclera_Server_Name=a..b\n{VERIFIED}"));
+    assert_eq!(Identity::load(&server, 0).unwrap_err().code, Code::ServerNameInvalid);
+}
+
+#[test]
+fn the_key_log_is_written_only_when_asked_for_to_a_file_of_its_owner_and_loudly() {
+    let pki = Pki::new();
+    let server = pki.server(&format!("Ip_Address=localhost\n{VERIFIED}Sclera_Key_Log_File=keys.log"));
+    let identity = Identity::load(&server, 0).unwrap();
+    assert!(identity.alarms[0].contains("keys.log") && identity.alarms[0].contains("all traffic"));
+    let file = pki.directory.path().join("keys.log");
+    assert!(!file.exists(), "loading writes nothing");
+    pki.handshake(&identity).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("CLIENT_TRAFFIC_SECRET_0 ")), "{text}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn the_hybrid_with_post_quantum_key_exchange_is_preferred() {
+    let pki = Pki::new();
+    let identity = Identity::load(&pki.server(&format!("Ip_Address=localhost\n{VERIFIED}")), 0).unwrap();
+    let groups = &identity.tls.as_ref().unwrap().config.crypto_provider().kx_groups;
+    assert_eq!(groups[0].name(), rustls::NamedGroup::X25519MLKEM768);
+    assert!(groups.len() > 1, "servers without it find another one");
+}
+
+#[test]
+fn certificates_about_to_end_are_told_once_at_each_warning() {
+    let pki = with_server(|params| params.not_after = rcgen::date_time_ymd(2099, 1, 1));
+    let now = SystemTime::now();
+    let end = time::OffsetDateTime::now_utc() + time::Duration::days(20);
+    pki.gateway("gateway", |params| params.not_after = end);
+    let identity = Identity::load(&pki.server(&format!("Ip_Address=localhost\n{PAIR}{VERIFIED}")), 0).unwrap();
+    pki.handshake(&identity).unwrap();
+    let mut reminder = expiry::Reminder::default();
+    let day = Duration::from_secs(86_400);
+    let mut told = |days: u32| reminder.due("A", &identity, now + day * days);
+    let first = told(0);
+    assert!(first.len() == 1 && first[0].contains("(CN=gwuser) expires in 19 days; renew SSLCC_Cert"), "{first:?}");
+    assert_eq!(told(1), [""; 0]);
+    assert_eq!((told(7).len(), told(8).len(), told(14).len(), told(19).len(), told(20).len()), (1, 0, 1, 1, 0));
+    assert_eq!(identity.server_facts().unwrap().alternative_names, ["localhost"]);
 }

@@ -115,7 +115,7 @@ fn open(
     waker: &Waker,
     now: Instant,
 ) -> Result<State, Failure> {
-    let identity = pool.identity().clone()?;
+    let identity = pool.identity()?;
     let opening = Box::new(Opening::start(pool.server(), identity, resolver, waker, now));
     Ok(State::Opening { permit, opening })
 }

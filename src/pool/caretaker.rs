@@ -1,5 +1,5 @@
 //! The one thread of a worker: it resolves names, closes connections that idle too long, and puts a changed configuration
-//! into force.
+//! and changed certificates into force.
 //!
 //! It is started after the fork with all signals blocked, so that it never takes one from the web server, and joined at
 //! stop.
@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::configuration::Watch;
+use super::rotation::{self, After, Rotation};
 use super::view::View;
 use crate::connection::resolve::{Lookup, Resolver};
 use crate::event_log::{Level, Log};
@@ -47,7 +48,7 @@ impl Caretaker {
         let desk = Arc::new(Desk::default());
         let shared = desk.clone();
         let body = move || {
-            let mut duties = Duties { view, watch, log };
+            let mut duties = Duties { view, watch, log, rotation: Rotation::default(), next_look: Instant::now() };
             shared.attend(&mut duties);
             shared.work.lock().ended = true;
             shared.something.notify_all();
@@ -92,6 +93,9 @@ struct Duties {
     view: Arc<RwLock<Arc<View>>>,
     watch: Option<Watch>,
     log: Log,
+    rotation: Rotation,
+    /// When to look at certificates again.
+    next_look: Instant,
 }
 
 /// How often the files are looked at. Since they have to look the same twice, a change is in force after two looks.
@@ -134,13 +138,22 @@ impl Duties {
     fn period(&self) -> Option<Duration> {
         let view = self.view.read().clone();
         let idle = view.pools().iter().filter_map(|pool| pool.idle_period());
-        idle.chain(self.watch.as_ref().map(|_| LOOK)).min()
+        let certificates = view.uses_certificates().then_some(rotation::LOOK);
+        idle.chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).min()
     }
 
     fn round(&mut self, now: Instant) {
         let view = self.view.read().clone();
         view.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
-        if let Some(watch) = self.watch.as_mut().and_then(|watch| watch.is_due().then_some(watch)) {
+        let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
+        if now >= self.next_look {
+            self.next_look = now + rotation::LOOK;
+            unharmed(|| {
+                let after = self.rotation.look(&view, &self.log, SystemTime::now());
+                read_again |= after == After::ReadConfiguration;
+            });
+        }
+        if let Some(watch) = self.watch.as_mut().filter(|_| read_again) {
             unharmed(|| reload(&self.view, watch, &self.log));
         }
     }

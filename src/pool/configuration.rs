@@ -1,9 +1,9 @@
 //! CSP.ini as the gateway uses it: made if there is none, loaded, every finding told to the log, and watched for changes.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::watch::{Stamps, Watched, stamps};
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
@@ -146,42 +146,25 @@ pub struct Watch {
     path: PathBuf,
     environment: Environment,
     places: Places,
-    /// How the files were when they were last loaded.
-    loaded: Stamps,
-    /// How they were at the last look.
-    seen: Stamps,
+    files: Watched,
 }
-
-/// Each file with what changes when it is written or replaced; `None` if it cannot be seen.
-type Stamps = Vec<(PathBuf, Option<[i64; 7]>)>;
 
 impl Watch {
     fn new(path: &Path, environment: Environment, places: Places) -> Watch {
-        let mut watch = Watch { path: path.to_owned(), environment, places, loaded: Vec::new(), seen: Vec::new() };
-        watch.loaded = watch.stamps();
-        watch.seen = watch.loaded.clone();
-        watch
+        let files = Watched::new(stamps_of(path, &environment, &places));
+        Watch { path: path.to_owned(), environment, places, files }
     }
 
-    /// Whether there is something new to load. A file that is just being written is left alone: it has to look the same
-    /// twice. Each change is told once, whatever loading it gives.
+    /// Whether there is something new to load, and the files have come to rest. Each change is told once.
     pub fn is_due(&mut self) -> bool {
         let now = self.stamps();
-        let at_rest = now == self.seen;
-        self.seen = now;
-        if !at_rest || self.seen == self.loaded {
-            return false;
-        }
-        self.loaded = self.seen.clone();
-        true
+        self.files.is_due(now)
     }
 
     /// Whether the files are not as they were when they were loaded. Tells it once.
     fn has_changed(&mut self) -> bool {
-        self.seen = self.stamps();
-        let changed = self.seen != self.loaded;
-        self.loaded = self.seen.clone();
-        changed
+        let now = self.stamps();
+        self.files.has_changed(now)
     }
 
     /// Loads what the files hold now, after doing what they ask for.
@@ -198,17 +181,14 @@ impl Watch {
     }
 
     fn stamps(&self) -> Stamps {
-        let fragments = fragment_files(&self.path);
-        let files = std::iter::once(self.path.as_path()).chain(fragments.iter().map(PathBuf::as_path));
-        let given = self.environment.files().chain(self.places.staged.as_deref());
-        files.chain(given).map(|path| (path.to_owned(), stamp(path))).collect()
+        stamps_of(&self.path, &self.environment, &self.places)
     }
 }
 
-fn stamp(path: &Path) -> Option<[i64; 7]> {
-    let it = std::fs::metadata(path).ok()?;
-    let (size, device, inode) = (it.size() as i64, it.dev() as i64, it.ino() as i64);
-    Some([device, inode, size, it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()])
+fn stamps_of(path: &Path, environment: &Environment, places: &Places) -> Stamps {
+    let fragments = fragment_files(path);
+    let files = std::iter::once(path).chain(fragments.iter().map(PathBuf::as_path));
+    stamps(files.chain(environment.files()).chain(places.staged.as_deref()))
 }
 
 #[cfg(test)]

@@ -6,18 +6,23 @@
 mod acquire;
 pub mod caretaker;
 pub mod configuration;
+pub mod rotation;
 pub mod session;
 pub mod view;
 pub mod wake;
+mod watch;
 pub mod worker;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use acquire::Acquire;
 use parking_lot::{Mutex, RwLock};
+use rotation::Loaded;
+use watch::{Stamps, Watched};
 
 use crate::connection::Connection;
 use crate::event_log::{Level, Log};
@@ -30,8 +35,13 @@ use crate::profile::Server;
 pub struct Pool {
     /// Replaced only by one that is served alike: its lines in the file may have moved.
     server: RwLock<Arc<Server>>,
-    /// The identity that new connections are made with, or why there is none.
-    identity: Result<Arc<Identity>, Failure>,
+    /// The identity that new connections are made with, or why there is none. Connections of another generation are
+    /// closed when they come back.
+    identity: RwLock<Result<Arc<Identity>, Failure>>,
+    /// Of the latest identity, and of those that could not be used.
+    generation: AtomicU64,
+    /// The files that identities are read from.
+    files: Mutex<Watched>,
     /// Most connections at once, idle ones included.
     maximum: usize,
     log: Log,
@@ -122,9 +132,18 @@ pub struct Counts {
 
 impl Pool {
     /// An empty pool. `limit` is the limit for all servers together, which holds where the server has none of its own.
-    pub fn new(server: Arc<Server>, identity: Result<Arc<Identity>, Failure>, limit: u32, log: Log) -> Arc<Pool> {
+    pub fn new(server: Arc<Server>, loaded: Loaded, limit: u32, log: Log) -> Arc<Pool> {
         let maximum = server.maximum_connections.unwrap_or(limit).max(1) as usize;
-        Arc::new(Pool { server: RwLock::new(server), identity, maximum, log, state: Mutex::default() })
+        let generation = loaded.identity.as_ref().map_or(0, |identity| identity.generation);
+        Arc::new(Pool {
+            server: RwLock::new(server),
+            identity: RwLock::new(loaded.identity),
+            generation: AtomicU64::new(generation),
+            files: Mutex::new(loaded.files),
+            maximum,
+            log,
+            state: Mutex::default(),
+        })
     }
 
     /// The server's profile.
@@ -139,7 +158,7 @@ impl Pool {
 
     /// Whether connections of this pool can go on serving a server with this profile and identity.
     pub(super) fn serves_like(&self, server: &Server, identity: &Result<Arc<Identity>, Failure>) -> bool {
-        let same_identity = match (&self.identity, identity) {
+        let same_identity = match (&self.identity(), identity) {
             (Ok(one), Ok(other)) => one.fingerprint == other.fingerprint,
             (Err(one), Err(other)) => one.code == other.code,
             _ => false,
@@ -153,8 +172,31 @@ impl Pool {
         self.close_all();
     }
 
-    pub fn identity(&self) -> &Result<Arc<Identity>, Failure> {
-        &self.identity
+    /// The identity that new connections are made with, or why there is none.
+    pub fn identity(&self) -> Result<Arc<Identity>, Failure> {
+        self.identity.read().clone()
+    }
+
+    /// The number for an identity that is about to be loaded.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether the files of the identity, which look like this now, have changed and come to rest.
+    fn files_are_due(&self, now: Stamps) -> bool {
+        self.files.lock().is_due(now)
+    }
+
+    /// Goes over to another identity, or to having none: new connections are made with it, idle ones made with the old
+    /// one are closed now, the others when they come back. Places in the queue stay.
+    pub(super) fn rotate(&self, identity: Result<Arc<Identity>, Failure>) {
+        *self.identity.write() = identity;
+        self.close_all();
+    }
+
+    /// Whether a connection was made with the identity in force.
+    fn is_current(&self, connection: &Connection) -> bool {
+        self.identity.read().as_ref().is_ok_and(|identity| identity.generation == connection.facts().generation)
     }
 
     /// Takes a connection, the right to make one, or a place in the queue. `waker` is woken when the place's turn comes.
@@ -182,7 +224,7 @@ impl Pool {
     /// A connection has been made: forgets the last failure, and reports what verification found but let pass.
     pub fn note_success(&self) {
         self.state.lock().last_failure = None;
-        if let Some(warning) = self.identity.as_ref().ok().and_then(|identity| identity.new_standing_warning()) {
+        if let Some(warning) = self.identity().ok().and_then(|identity| identity.new_standing_warning()) {
             self.log.write(Level::Warning, &warning);
         }
     }
@@ -229,6 +271,16 @@ impl Pool {
     fn pass_on(&self, mut grant: Grant) {
         loop {
             let mut state = self.state.lock();
+            // Looked at under the lock, which a rotation takes after it has set the identity.
+            if let Grant::Connection(connection) = grant {
+                if !self.is_current(&connection) {
+                    drop(state);
+                    connection.close();
+                    grant = Grant::Permit;
+                    continue;
+                }
+                grant = Grant::Connection(connection);
+            }
             let Some(next) = state.waiting.pop_front() else {
                 match grant {
                     Grant::Connection(connection) if state.retired => {

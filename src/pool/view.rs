@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::Pool;
+use super::rotation::Loaded;
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
-use crate::profile::{Profile, Route, Server};
+use crate::profile::{Profile, Route, Security};
 
 /// The profile, and what belongs to it.
 #[derive(Debug)]
@@ -30,18 +31,14 @@ impl View {
         let limit = profile.as_ref().ok().map(|profile| profile.system.maximum_connections);
         if let Ok(profile) = &profile {
             for server in &profile.servers {
-                let identity = identity_of(server, 1);
-                match &identity {
-                    Ok(identity) => identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice)),
+                let loaded = Loaded::new(server, 1);
+                match &loaded.identity {
+                    Ok(identity) => report(identity, log),
                     Err(failure) if server.enabled => log.write(Level::Error, &failure.to_string()),
                     Err(_) => {}
                 }
-                pools.push(Pool::new(
-                    Arc::new(server.clone()),
-                    identity,
-                    profile.system.maximum_connections,
-                    log.clone(),
-                ));
+                let limit = profile.system.maximum_connections;
+                pools.push(Pool::new(Arc::new(server.clone()), loaded, limit, log.clone()));
             }
         }
         View { profile, pools, limit }
@@ -59,19 +56,17 @@ impl View {
         self.report_restart(&profile, log);
         for server in &profile.servers {
             let old = self.pool_of(&server.name);
-            let generation =
-                old.map_or(1, |pool| pool.identity().as_ref().map_or(1, |identity| identity.generation + 1));
-            let identity = identity_of(server, generation);
-            if let Some(old) = old.filter(|old| old.serves_like(server, &identity)) {
+            let loaded = Loaded::new(server, old.map_or(1, |pool| pool.next_generation()));
+            if let Some(old) = old.filter(|old| old.serves_like(server, &loaded.identity)) {
                 pools.push(old.clone());
                 continue;
             }
-            match &identity {
-                Ok(identity) => identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice)),
+            match &loaded.identity {
+                Ok(identity) => report(identity, log),
                 Err(failure) if server.enabled => failures.push(failure.clone()),
                 Err(_) => {}
             }
-            pools.push(Pool::new(Arc::new(server.clone()), identity, limit, log.clone()));
+            pools.push(Pool::new(Arc::new(server.clone()), loaded, limit, log.clone()));
         }
         if failures.is_empty() { Ok(View { profile: Ok(profile), pools, limit: Some(limit) }) } else { Err(failures) }
     }
@@ -109,6 +104,14 @@ impl View {
         &self.pools
     }
 
+    /// Whether there are certificates to look after.
+    pub fn uses_certificates(&self) -> bool {
+        self.pools.iter().any(|pool| {
+            let server = pool.server();
+            server.enabled && server.security.value == Security::Tls
+        })
+    }
+
     /// The pool of the server that answers for a path; see [`Profile::route`].
     pub fn pool_for_path(&self, host: Option<&str>, path: &str) -> Result<&Arc<Pool>, Failure> {
         let profile = self.profile.as_ref().map_err(Failure::clone)?;
@@ -133,9 +136,8 @@ impl View {
     }
 }
 
-fn identity_of(server: &Server, generation: u64) -> Result<Arc<Identity>, Failure> {
-    match server.enabled {
-        true => Identity::load(server, generation).map(Arc::new),
-        false => Err(Failure::new(Code::ServerDisabled, format!("server {} is disabled", server.name))),
-    }
+/// Tells what an administrator should know of an identity that is about to be used.
+pub(super) fn report(identity: &Identity, log: &Log) {
+    identity.alarms.iter().for_each(|alarm| log.write(Level::Warning, alarm));
+    identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice));
 }

@@ -103,6 +103,8 @@ pub enum Kind {
     },
     /// An alternative server: `1` or `0`, any number of `~`, and its name.
     Alternative,
+    /// `sha256//` and base64: the form that curl uses too.
+    PinnedKey,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -185,6 +187,7 @@ impl Parameter {
             Kind::Bytes { from: 0 } => "write bytes, such as 500, 256K or 2M".into(),
             Kind::Bytes { from } => format!("write bytes from {}K on, such as 256K or 2M", from / 1024),
             Kind::Alternative => "write 1 (enabled) or 0, six ~, and the server's name".into(),
+            Kind::PinnedKey => "write sha256// and the base64 of 32 bytes, as `sclera test` shows it".into(),
             Kind::Word(words) => format!("write {}", words.join(", ")),
         }
     }
@@ -274,6 +277,16 @@ parameters! {
         "PEM file of the CAs that may have signed the superserver's certificate.";
     SCLERA_VERIFY_NAME: Server "Sclera_Verify_Name" "Verify Name", Kind::Flag, "1", Inherits::Nothing, Effect::Now,
         "Whether the superserver's certificate must be issued to Ip_Address.";
+    SCLERA_SERVER_NAME: Server "Sclera_Server_Name" "Expected Server Name", Kind::Address, "", Inherits::Nothing, Effect::Now,
+        "Name or address that the superserver's certificate must be issued to, and that is sent for SNI; blank means Ip_Address.";
+    SCLERA_VERIFICATION: Server "Sclera_Verification" "Verification", Kind::Word(&["full", "chain", "key"]), "full", Inherits::Nothing, Effect::Now,
+        "What is verified of the superserver: full for everything; chain for signatures and dates only; key for one pinned public key.";
+    SCLERA_PINNED_KEY: Server "Sclera_Pinned_Key" "Pinned Key", Kind::PinnedKey, "", Inherits::Nothing, Effect::Now,
+        "The superserver's public key for Sclera_Verification=key: sha256// and the base64 of its digest.";
+    SCLERA_CRL_FILE: Server "Sclera_CRL_File" "CRL File", Kind::File, "", Inherits::Nothing, Effect::Now,
+        "PEM file with a revocation list of every CA of the superserver's chain.";
+    SCLERA_KEY_LOG_FILE: Server "Sclera_Key_Log_File" "TLS Key Log File", Kind::File, "", Inherits::Nothing, Effect::Now,
+        "File that the secrets of every TLS connection are written to, for decoding a capture; whoever reads it reads all traffic.";
     SCLERA_NAMESPACE: Server "Sclera_Namespace" "Namespace", Kind::Text, "USER", Inherits::Nothing, Effect::Now,
         "Namespace named when connecting.";
     SCLERA_CONNECT_TIMEOUT: Server "Sclera_Connect_Timeout" "Connect Timeout", Kind::Seconds { from: 1, to: 3600 }, "10", Inherits::Nothing, Effect::Now,
@@ -433,6 +446,7 @@ mod tests {
             Kind::TlsVersions => (&["48", "48@", "24"], &["12", "x"]),
             Kind::KeyType => (&["1", "2", "3"], &["4", "RSA"]),
             Kind::Alternative => (&["1~~~~~~LOCAL", "0~X"], &["2~X", "1~~", "LOCAL"]),
+            Kind::PinnedKey => (&["sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="], &["sha256//AAAA", "AAAA"]),
             Kind::Word(words) => (words, &["no such word"]),
         }
     }

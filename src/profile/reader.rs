@@ -13,8 +13,8 @@ use super::route::Routes;
 use super::secret::Secret;
 use super::server::{Security, Server, TlsRange, TlsSettings};
 use super::value::{
-    Read, address, alternative, alternatives_for, flag, key_type, management_password, number, port, seconds, secret,
-    security, text_value, tls_version, tls_versions, word,
+    Read, address, alternative, alternatives_for, flag, key_type, management_password, number, pinned_key, port,
+    seconds, secret, security, text_value, tls_version, tls_versions, verification, word,
 };
 use super::{Application, Loaded, ManagementPassword, Profile, System};
 use crate::failure::Code;
@@ -155,6 +155,11 @@ impl<'a> Reader<'a> {
                 range: self.tls_range(section),
                 verify_peer: self.own(here, &row::SSLCC_VERIFY_PEER, flag),
                 verify_name: self.own(here, &row::SCLERA_VERIFY_NAME, flag),
+                verification: self.own(here, &row::SCLERA_VERIFICATION, verification),
+                pinned_key: self.optional(here, &row::SCLERA_PINNED_KEY, pinned_key),
+                server_name: self.optional(here, &row::SCLERA_SERVER_NAME, address),
+                crl_file: self.path(here, &row::SCLERA_CRL_FILE),
+                key_log_file: self.path(here, &row::SCLERA_KEY_LOG_FILE),
                 certificate_file: self.path(here, &row::SSLCC_CERTIFICATE_FILE),
                 key_file: self.path(here, &row::SSLCC_CERTIFICATE_KEY_FILE),
                 ca_file: self.path(here, &row::SSLCC_CA_CERTIFICATE_FILE),

@@ -1,7 +1,10 @@
 //! A server access profile: one superserver, how to reach it, and how to speak TLS with it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use base64ct::{Base64, Encoding};
 
 use super::finding::{Origin, Setting};
 use super::secret::{Secret, Unusable};
@@ -79,6 +82,36 @@ pub enum KeyType {
     Ecdsa,
 }
 
+/// `Sclera_Verification`: what of the superserver's certificate is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// Chain, dates, purpose and, unless `Sclera_Verify_Name=0`, name, by the rules of the web.
+    Full,
+    /// That signatures lead to a CA of the CA file, and dates. For private PKIs whose certificates strict rules refuse.
+    Chain,
+    /// That its public key is [`TlsSettings::pinned_key`], and nothing else.
+    Key,
+}
+
+/// `Sclera_Pinned_Key`: the SHA-256 digest of a SubjectPublicKeyInfo in DER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinnedKey(pub [u8; 32]);
+
+impl PinnedKey {
+    /// Reads `sha256//` and base64.
+    pub fn parse(text: &str) -> Option<PinnedKey> {
+        let mut digest = [0; 32];
+        let decoded = Base64::decode(text.strip_prefix("sha256//")?, &mut digest).ok()?;
+        (decoded.len() == digest.len()).then_some(PinnedKey(digest))
+    }
+}
+
+impl fmt::Display for PinnedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256//{}", Base64::encode_string(&self.0))
+    }
+}
+
 /// The `SSLCC_*` settings of a server. Paths are absolute: relative ones are taken from the directory of CSP.ini.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
@@ -88,6 +121,16 @@ pub struct TlsSettings {
     pub verify_peer: Setting<bool>,
     /// `Sclera_Verify_Name`: whether the certificate must also be issued to [`Server::address`].
     pub verify_name: Setting<bool>,
+    /// `Sclera_Verification`: what is verified.
+    pub verification: Setting<Verification>,
+    /// `Sclera_Pinned_Key`: the key that [`Verification::Key`] expects.
+    pub pinned_key: Option<Setting<PinnedKey>>,
+    /// `Sclera_Server_Name`: stands in for [`Server::address`] in SNI and verification.
+    pub server_name: Option<Setting<String>>,
+    /// `Sclera_CRL_File`: revocation lists of the CAs of the superserver's chain.
+    pub crl_file: Option<Setting<PathBuf>>,
+    /// `Sclera_Key_Log_File`: where the secrets of every connection are written to.
+    pub key_log_file: Option<Setting<PathBuf>>,
     /// The gateway's certificate, followed by its intermediates.
     pub certificate_file: Option<Setting<PathBuf>>,
     /// The private key of that certificate.
@@ -195,11 +238,21 @@ impl Server {
 }
 
 impl TlsSettings {
+    /// Every file that TLS reads, in the order of the settings.
+    pub fn files(&self) -> impl Iterator<Item = &Setting<PathBuf>> {
+        [&self.certificate_file, &self.key_file, &self.ca_file, &self.crl_file].into_iter().flatten()
+    }
+
     fn same_values(&self, other: &TlsSettings) -> bool {
         let TlsSettings {
             range,
             verify_peer,
             verify_name,
+            verification,
+            pinned_key,
+            server_name,
+            crl_file,
+            key_log_file,
             certificate_file,
             key_file,
             ca_file,
@@ -211,6 +264,11 @@ impl TlsSettings {
         range.value == other.range.value
             && verify_peer.value == other.verify_peer.value
             && verify_name.value == other.verify_name.value
+            && verification.value == other.verification.value
+            && value(pinned_key) == value(&other.pinned_key)
+            && value(server_name) == value(&other.server_name)
+            && value(crl_file) == value(&other.crl_file)
+            && value(key_log_file) == value(&other.key_log_file)
             && value(certificate_file) == value(&other.certificate_file)
             && value(key_file) == value(&other.key_file)
             && value(ca_file) == value(&other.ca_file)

@@ -6,7 +6,7 @@ use super::ManagementPassword;
 use super::application::Alternatives;
 use super::parameter::{Kind, Parameter, Verdict};
 use super::secret::{Secret, Unusable};
-use super::server::{KeyType, Security};
+use super::server::{KeyType, PinnedKey, Security, Verification};
 use crate::failure::Code;
 
 /// A value read: as it should be, brought into its range (and why), or wrong (and why).
@@ -42,6 +42,7 @@ pub(super) fn verdict(value: &str, row: &Parameter) -> Verdict {
         },
         Kind::KeyType => key_type(value, row).verdict(),
         Kind::Alternative => alternative(value, row).verdict(),
+        Kind::PinnedKey => pinned_key(value, row).verdict(),
         Kind::Word(_) => word(value, row).verdict(),
     }
 }
@@ -92,6 +93,22 @@ pub(super) fn security(value: &str, _: &Parameter) -> Read<Security> {
         "3" => Read::Good(Security::Kerberos(3)),
         "4" | "10" => Read::Good(Security::Tls),
         _ => Read::Wrong("is not a security level".into()),
+    }
+}
+
+pub(super) fn verification(value: &str, row: &Parameter) -> Read<Verification> {
+    match word(value, row) {
+        Read::Wrong(reason) => Read::Wrong(reason),
+        _ if value.eq_ignore_ascii_case("chain") => Read::Good(Verification::Chain),
+        _ if value.eq_ignore_ascii_case("key") => Read::Good(Verification::Key),
+        _ => Read::Good(Verification::Full),
+    }
+}
+
+pub(super) fn pinned_key(value: &str, _: &Parameter) -> Read<PinnedKey> {
+    match PinnedKey::parse(value) {
+        Some(key) => Read::Good(key),
+        None => Read::Wrong("is no pinned key".into()),
     }
 }
 

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use time::{Duration, OffsetDateTime};
 
 /// A certificate authority of its own.
 pub struct Ca {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
     /// Its certificate.
     pub file: PathBuf,
     directory: PathBuf,
@@ -53,21 +55,36 @@ impl Ca {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
         let file = directory.join(format!("{name}.pem"));
-        fs::write(&file, issuer.pem()).expect("writing the CA");
+        fs::write(&file, params.self_signed(&key).expect("a CA").pem()).expect("writing the CA");
+        Ca { issuer: Issuer::new(params, key), file, directory: directory.to_owned() }
+    }
+
+    /// The authority whose files `sclera pki init` wrote.
+    pub fn of(directory: &Path) -> Ca {
+        let file = directory.join("ca.pem");
+        let read = |path: &Path| fs::read_to_string(path).expect("a file of the authority");
+        let key = KeyPair::from_pem(&read(&directory.join("ca.key"))).expect("its key");
+        let issuer = Issuer::from_ca_cert_pem(&read(&file), key).expect("its certificate");
         Ca { issuer, file, directory: directory.to_owned() }
     }
 
     /// Issues a certificate; its files are named after `name`.
     pub fn issue(&self, name: &str, leaf: &Leaf) -> Pair {
+        self.issue_until(name, leaf, OffsetDateTime::now_utc() + Duration::days(leaf.valid.1))
+    }
+
+    /// The same, with an end to the second.
+    pub fn issue_until(&self, name: &str, leaf: &Leaf, end: OffsetDateTime) -> Pair {
         let names: Vec<String> = leaf.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, leaf.cn);
         params.extended_key_usages.push(leaf.usage.clone());
         let now = OffsetDateTime::now_utc();
         params.not_before = now + Duration::days(leaf.valid.0);
-        params.not_after = now + Duration::days(leaf.valid.1);
+        params.not_after = end;
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let pair = Pair {

@@ -198,7 +198,7 @@ fn a_leftover_password_wins_over_the_certificate_and_the_log_warns_of_it() {
     let tls = Tls::new();
     let run = tls.scene.get(&format!("{}Username=gwuser\nPassword=wrong", tls.good_lines()));
     assert_eq!(run.status(), 502, "{run:?}");
-    assert!(run.codes().contains(&"SCLERA-400"), "{run:?}");
+    assert!(run.codes().contains(&"SCLERA-406"), "{run:?}");
     assert!(run.stderr.contains("win over mutual TLS"), "{run:?}");
     let records = tls.server.store().login_failures().expect("the audit");
     assert!(format!("{records:?}").contains("947"), "{records:?}");

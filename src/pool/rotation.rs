@@ -1,0 +1,121 @@
+//! Identities that change while the worker runs: replaced files are loaded as a whole set or not at all, an identity
+//! whose certificate has ended is not used any more, and what is about to end is told in time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Pool;
+use super::view::{View, report};
+use super::watch::{Watched, stamps};
+use crate::event_log::{Level, Log};
+use crate::failure::{Code, Failure};
+use crate::identity::Identity;
+use crate::identity::expiry::Reminder;
+use crate::profile::{Security, Server};
+
+/// How often the files of the servers are looked at. A change is in force after two looks.
+pub(super) const LOOK: Duration = Duration::from_secs(2);
+
+/// The files of a server, as they were just before they were read for the identity beside them.
+#[derive(Debug)]
+pub struct Loaded {
+    pub(super) identity: Result<Arc<Identity>, Failure>,
+    pub(super) files: Watched,
+}
+
+impl Loaded {
+    /// Loads the identity of a server, if it is enabled.
+    pub fn new(server: &Server, generation: u64) -> Loaded {
+        let files = Watched::new(stamps(files_of(server).iter().map(PathBuf::as_path)));
+        let identity = match server.enabled {
+            true => Identity::load(server, generation).map(Arc::new),
+            false => Err(Failure::new(Code::ServerDisabled, format!("server {} is disabled", server.name))),
+        };
+        Loaded { identity, files }
+    }
+}
+
+fn files_of(server: &Server) -> Vec<PathBuf> {
+    match server.enabled && server.security.value == Security::Tls {
+        true => server.tls.files().map(|file| file.value.clone()).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// What the caretaker remembers between two looks.
+#[derive(Debug, Default)]
+pub struct Rotation {
+    reminder: Reminder,
+}
+
+/// What is left to do after a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    Nothing,
+    /// A new key needs another password. If a `{command}` gives it, only reading the configuration anew runs that.
+    ReadConfiguration,
+}
+
+impl Rotation {
+    /// Looks at the files and certificates of every server of a view.
+    pub fn look(&mut self, view: &View, log: &Log, now: SystemTime) -> After {
+        let mut after = After::Nothing;
+        for pool in view.pools() {
+            if pool.files_are_due(stamps(files_of(&pool.server()).iter().map(PathBuf::as_path))) {
+                match take_over(pool, log) {
+                    Err(failure) if failure.code == Code::KeyPasswordWrong => after = After::ReadConfiguration,
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            end_what_has_ended(pool, log, now);
+            if let Ok(identity) = pool.identity() {
+                let due = self.reminder.due(&pool.server().name, &identity, now);
+                due.iter().for_each(|warning| log.write(Level::Warning, warning));
+            }
+        }
+        after
+    }
+}
+
+/// Puts what the files hold now into force, if it can be used.
+fn take_over(pool: &Pool, log: &Log) -> Result<(), Failure> {
+    let server = pool.server();
+    let new = match Identity::load(&server, pool.next_generation()) {
+        Ok(new) => new,
+        Err(failure) => {
+            let kept = match pool.identity() {
+                Ok(_) => "the files have changed, but the identity read before stays in force",
+                Err(_) => "the files have changed, but cannot be used yet",
+            };
+            log.write(Level::Error, &format!("server {}: {kept}: {failure}", server.name));
+            return Err(failure);
+        }
+    };
+    if pool.identity().is_ok_and(|old| old.fingerprint == new.fingerprint) {
+        return Ok(());
+    }
+    report(&new, log);
+    let whose = new.facts.as_ref().map(|facts| format!(" (CN={}, serial {})", facts.user(), facts.serial));
+    let whose = whose.unwrap_or_default();
+    log.write(Level::Notice, &format!("server {}: the new certificates{whose} are in force", server.name));
+    pool.rotate(Ok(Arc::new(new)));
+    Ok(())
+}
+
+/// No connection outlives the certificate that it was made with.
+fn end_what_has_ended(pool: &Pool, log: &Log, now: SystemTime) {
+    let Ok(identity) = pool.identity() else { return };
+    if identity.ends().is_none_or(|end| now < end) {
+        return;
+    }
+    let server = pool.server();
+    let place = server
+        .tls
+        .certificate_file
+        .as_ref()
+        .map(|file| format!("{}={}", file.place("SSLCC_Certificate_File"), file.value.display()));
+    let failure = Failure::new(Code::CertificateExpired, format!("{} has expired", place.unwrap_or_default()));
+    log.write(Level::Error, &failure.to_string());
+    pool.rotate(Err(failure));
+}
