@@ -62,8 +62,9 @@ fuzz: programs ## Feed the reader and the editor of CSP.ini with hostile input f
 	$(LIB_DIR)/fuzz-profile $(SECONDS)
 
 .PHONY: docs
-docs: ## Write docs/csp-ini.md anew from the table of parameters
-	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --workspace --lib profile
+docs: build ## Write anew what is made from tables and transcripts: docs/csp-ini.md, docs/failures.md, *.golden.txt
+	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --package sclera --lib
+	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --workspace --test trial
 
 .PHONY: man
 man: programs ## Write man pages of the sclera command to build/man

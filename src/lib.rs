@@ -8,4 +8,5 @@ pub mod ffi;
 pub mod identity;
 pub mod pool;
 pub mod profile;
+pub mod trial;
 pub mod wire;

@@ -12,6 +12,7 @@ pub mod help;
 pub mod legacy;
 pub mod pki;
 pub mod show;
+pub mod test;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -45,6 +46,8 @@ enum Command {
     AddPath(edit::AddPath),
     /// Say which server answers for a URL, and why.
     Explain(explain::Options),
+    /// Connect to a server stage by stage, and say what each stage found.
+    Test(test::Options),
     /// Certificates, keys and matching configuration for trying out.
     #[command(subcommand)]
     Pki(pki::Command),
@@ -109,6 +112,7 @@ pub fn run(
             Command::AddServer(options) => edit::add_server(options, out, err),
             Command::AddPath(options) => edit::add_path(options, out, err),
             Command::Explain(options) => explain::run(options, out, err),
+            Command::Test(options) => test::run(options, out, err),
             Command::Pki(command) => pki::run(command, out, err),
             Command::Cvtcfg(command) => legacy::cvtcfg(command, out, err),
             Command::Csppwd(options) => legacy::csppwd(options, out, err),

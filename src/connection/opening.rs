@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use rustls::{CipherSuite, CommonState, NamedGroup, ProtocolVersion};
 use zeroize::Zeroizing;
 
 use super::diagnosis::{self, Stage};
@@ -31,7 +32,35 @@ pub struct Opening {
     addresses: VecDeque<SocketAddr>,
     /// The address being tried, for messages.
     address: Option<SocketAddr>,
+    milestones: Milestones,
     state: State,
+}
+
+/// What an opening has reached, and when.
+#[derive(Clone, Debug, Default)]
+pub struct Milestones {
+    /// The addresses are known.
+    pub resolved: Option<Instant>,
+    /// TCP is connected, to this address.
+    pub connected: Option<(Instant, SocketAddr)>,
+    /// TLS is satisfied on our side; the superserver may still refuse our certificate.
+    pub secured: Option<(Instant, Negotiated)>,
+}
+
+/// What TLS has agreed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Negotiated {
+    pub version: ProtocolVersion,
+    pub suite: CipherSuite,
+    /// `None` if a session was resumed without a new key exchange.
+    pub group: Option<NamedGroup>,
+}
+
+impl Negotiated {
+    fn of(state: &CommonState) -> Option<Negotiated> {
+        let group = state.negotiated_key_exchange_group().map(|group| group.name());
+        Some(Negotiated { version: state.protocol_version()?, suite: state.negotiated_cipher_suite()?.suite(), group })
+    }
 }
 
 /// States are named after what they wait for.
@@ -67,7 +96,16 @@ impl Opening {
             resolver.submit(lookup.clone());
         }
         let deadline = now + server.connect_timeout;
-        Opening { server, identity, started: now, deadline, addresses, address: None, state: State::Addresses(lookup) }
+        Opening {
+            server,
+            identity,
+            started: now,
+            deadline,
+            addresses,
+            address: None,
+            milestones: Milestones::default(),
+            state: State::Addresses(lookup),
+        }
     }
 
     /// Goes on as far as possible. `None`: see [`Opening::wants`].
@@ -90,6 +128,11 @@ impl Opening {
                 Turn::Done(connection) => return Ok(Some(*connection)),
             }
         }
+    }
+
+    /// What has been reached so far, also after a failure.
+    pub fn milestones(&self) -> &Milestones {
+        &self.milestones
     }
 
     /// What has to happen before driving makes sense.
@@ -119,6 +162,7 @@ impl Opening {
                         Some(Err(reason)) => return Err(self.failure(Code::NameNotResolved, &reason)),
                     }
                 }
+                self.milestones.resolved = Some(Instant::now());
                 self.try_next_address(LinkError::Closed, now)
             }
             State::Connected { socket, until } => match socket.connect_result() {
@@ -130,7 +174,11 @@ impl Opening {
             State::TlsDone(mut link) => {
                 link.set_readable();
                 match link.handshake() {
-                    Ok(Flow::Done) => self.start_login(link),
+                    Ok(Flow::Done) => {
+                        let negotiated = link.tls_state().and_then(Negotiated::of);
+                        self.milestones.secured = negotiated.map(|negotiated| (Instant::now(), negotiated));
+                        self.start_login(link)
+                    }
                     Ok(_) => Ok(Turn::Wait(State::TlsDone(link))),
                     Err(error) => Err(self.broken(&error, Stage::Tls { heard: link.taken() > 0 })),
                 }
@@ -188,7 +236,8 @@ impl Opening {
         }
     }
 
-    fn start_link(&self, socket: Socket) -> Result<Turn, Failure> {
+    fn start_link(&mut self, socket: Socket) -> Result<Turn, Failure> {
+        self.milestones.connected = self.address.map(|address| (Instant::now(), address));
         match &self.identity.tls {
             None => self.start_login(Box::new(Link::plain(socket))),
             Some(tls) => match Link::tls(socket, tls.config.clone(), tls.server_name.clone()) {

@@ -67,6 +67,12 @@ impl Files {
         hasher.finish()
     }
 
+    /// The facts of the certificates behind the gateway's own.
+    pub(super) fn intermediates(&self) -> Vec<Facts> {
+        let behind = self.certified_key.iter().flat_map(|pair| pair.cert.iter().skip(1));
+        behind.filter_map(|certificate| Facts::of(certificate)).collect()
+    }
+
     fn read_pair(&mut self, server: &Server, provider: &CryptoProvider, now: SystemTime) {
         let (certificate_file, key_file) = match (&server.tls.certificate_file, &server.tls.key_file) {
             (None, None) => return,

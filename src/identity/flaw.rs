@@ -91,6 +91,13 @@ pub(super) fn is_of_name(error: &Error) -> bool {
 /// One phrase for a log line.
 pub fn describe(error: &Error) -> String {
     match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the certificate leads to no CA that is trusted here".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "a signature of the certificate chain or the handshake is wrong".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::Revoked) => "the certificate is revoked".to_owned(),
         Error::InvalidCertificate(inner) => match Flaw::of(inner) {
             Some(flaw) => flaw.to_string(),
             None => error.to_string(),

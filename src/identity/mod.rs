@@ -25,6 +25,8 @@ pub use inspect::Facts;
 pub use tls::Tls;
 pub use verification::public_key_digest;
 
+use rustls_pki_types::CertificateDer;
+
 use crate::failure::Failure;
 use crate::profile::{Security, Server};
 use files::Files;
@@ -40,6 +42,8 @@ pub struct Identity {
     pub tls: Option<Tls>,
     /// The facts of the gateway's own certificate, for display; `None` if it has none.
     pub facts: Option<Facts>,
+    /// The facts of its intermediates, as the file has them.
+    pub intermediates: Vec<Facts>,
     /// The facts of the CAs of the CA file.
     pub authorities: Vec<Facts>,
     /// What an administrator should know about the files, one sentence each.
@@ -93,9 +97,15 @@ impl Identity {
         self.tls.as_ref()?.standing.take_new()
     }
 
-    /// The facts of the superserver's certificate, as of the latest full handshake.
-    pub fn server_facts(&self) -> Option<Arc<Facts>> {
-        self.tls.as_ref()?.standing.server()
+    /// The certificates that the superserver showed in the latest full handshake, its own first, whether they were
+    /// accepted or not.
+    pub fn server_chain(&self) -> Arc<[CertificateDer<'static>]> {
+        self.tls.as_ref().map_or_else(|| Arc::new([]) as _, |tls| tls.standing.chain())
+    }
+
+    /// The facts of the superserver's own certificate among them.
+    pub fn server_facts(&self) -> Option<Facts> {
+        Facts::of(self.server_chain().first()?)
     }
 
     /// When the gateway's certificate ends; `None` if it has none.
@@ -109,7 +119,7 @@ impl Identity {
     pub fn certificates(&self) -> Vec<(expiry::Owner, Facts)> {
         let own = self.facts.iter().cloned().map(|facts| (expiry::Owner::Gateway, facts));
         let authorities = self.authorities.iter().cloned().map(|facts| (expiry::Owner::Authority, facts));
-        let server = self.server_facts().map(|facts| (expiry::Owner::Superserver, (*facts).clone()));
+        let server = self.server_facts().map(|facts| (expiry::Owner::Superserver, facts));
         own.chain(authorities).chain(server).collect()
     }
 
@@ -120,6 +130,7 @@ impl Identity {
             fingerprint: 0,
             tls: None,
             facts: None,
+            intermediates: Vec::new(),
             authorities: Vec::new(),
             notices: Vec::new(),
             alarms: Vec::new(),
@@ -139,6 +150,7 @@ impl Identity {
                 ));
             }
             identity.facts = files.facts.clone();
+            identity.intermediates = files.intermediates();
             identity.authorities = files.ca_certificates.iter().filter_map(|it| Facts::of(it)).collect();
             identity.fingerprint = files.fingerprint();
             checked.errors.append(&mut files.errors);

@@ -24,15 +24,21 @@ use crate::failure::{Code, Failure};
 use crate::profile::{PinnedKey, Server, Verification};
 
 /// What verification let pass and whom it saw, as of the latest full handshake.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Standing(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     current: Option<String>,
     reported: HashSet<String>,
-    /// The facts of the superserver's certificate.
-    server: Option<Arc<Facts>>,
+    /// The certificates that the superserver showed, its own first; also those that were refused.
+    chain: Arc<[CertificateDer<'static>]>,
+}
+
+impl Default for Standing {
+    fn default() -> Standing {
+        Standing(Mutex::new(State { current: None, reported: HashSet::new(), chain: Arc::new([]) }))
+    }
 }
 
 impl Standing {
@@ -40,8 +46,8 @@ impl Standing {
         self.0.lock().current.clone()
     }
 
-    pub(super) fn server(&self) -> Option<Arc<Facts>> {
-        self.0.lock().server.clone()
+    pub(super) fn chain(&self) -> Arc<[CertificateDer<'static>]> {
+        self.0.lock().chain.clone()
     }
 
     /// The current warning, if this text was not taken before.
@@ -54,10 +60,13 @@ impl Standing {
         new.then_some(current)
     }
 
-    fn set(&self, warning: Option<String>, server: Option<Facts>) {
-        let mut state = self.0.lock();
-        state.current = warning;
-        state.server = server.map(Arc::new);
+    fn saw(&self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) {
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        self.0.lock().chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
+    }
+
+    fn set(&self, warning: Option<String>) {
+        self.0.lock().current = warning;
     }
 }
 
@@ -163,6 +172,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let mut warnings = Vec::new();
         let facts = Facts::of(end_entity);
+        self.standing.saw(end_entity, intermediates);
         let certificate = match &self.checks {
             Checks::Nothing => {
                 warnings.push("SSLCC_CA_Certificate_File is not set, so there is nothing to check it against".into());
@@ -194,7 +204,7 @@ impl ServerCertVerifier for Verifier {
             let (server, reasons) = (&self.server, warnings.join("; "));
             format!("server {server}: the superserver's certificate is accepted unverified: {reasons}; set SSLCC_Verify_Peer=1")
         });
-        self.standing.set(warning, facts);
+        self.standing.set(warning);
         Ok(ServerCertVerified::assertion())
     }
 

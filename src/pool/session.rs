@@ -12,6 +12,7 @@ use crate::connection::link::Flow;
 use crate::connection::opening::describe_server;
 use crate::connection::{Connection, TalkError, Told, Wants, wait_for};
 use crate::failure::{Code, Failure};
+use crate::profile::Server;
 use crate::wire::element::{Element, Value};
 use crate::wire::message::Call;
 
@@ -19,7 +20,9 @@ use crate::wire::message::Call;
 pub struct Session {
     /// `None` once it has broken.
     connection: Option<Connection>,
-    permit: Permit,
+    server: Arc<Server>,
+    /// Where it goes back to; `None` if it is of no pool.
+    permit: Option<Permit>,
 }
 
 /// What a class method gave.
@@ -45,7 +48,8 @@ impl Session {
         let mut acquire = Acquire::start(pool, Instant::now());
         loop {
             if let Some(Lease { connection, permit, .. }) = acquire.drive(worker.caretaker(), &waker, Instant::now())? {
-                return Ok(Session { connection: Some(connection), permit });
+                let server = permit.pool().server();
+                return Ok(Session { connection: Some(connection), server, permit: Some(permit) });
             }
             let wants = acquire.wants();
             match wants.fd {
@@ -53,6 +57,11 @@ impl Session {
                 Some(_) => wait_for(wants).map_err(|error| Failure::new(Code::Internal, error.to_string()))?,
             }
         }
+    }
+
+    /// A connection that was made apart from the pools.
+    pub fn alone(connection: Connection, server: Arc<Server>) -> Session {
+        Session { connection: Some(connection), server, permit: None }
     }
 
     /// Calls a class method and waits for its end. An error of the method leaves the connection usable.
@@ -63,7 +72,7 @@ impl Session {
         let mut talk = connection
             .begin(|conversation, out| conversation.call(&call, true, ANSWER_LIMIT, out))
             .map_err(|error| self.broken(&TalkError::Link(error)))?;
-        let timeout = self.permit.pool().server().response_timeout;
+        let timeout = self.server.response_timeout;
         let mut deadline = Instant::now() + timeout;
         let mut output = Vec::new();
         loop {
@@ -103,7 +112,7 @@ impl Session {
     /// Sends bytes as they are, for a caller who speaks on the connection in its own way.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let mut connection = self.take()?;
-        let deadline = Instant::now() + self.permit.pool().server().response_timeout;
+        let deadline = Instant::now() + self.server.response_timeout;
         let link = connection.link_mut();
         for piece in bytes.chunks(16 * 1024) {
             link.queue(piece).map_err(|error| self.broken(&TalkError::Link(error)))?;
@@ -118,7 +127,7 @@ impl Session {
     /// Receives at least one byte into `buffer` and gives how many; 0 if the server has closed.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let mut connection = self.take()?;
-        let deadline = Instant::now() + self.permit.pool().server().response_timeout;
+        let deadline = Instant::now() + self.server.response_timeout;
         let link = connection.link_mut();
         while link.unread().is_empty() {
             link.set_readable();
@@ -137,11 +146,11 @@ impl Session {
 
     /// Gives the connection back. `at_rest`: the caller has left the protocol between two calls; otherwise it is closed.
     pub fn give_back(self, at_rest: bool) {
-        let Session { connection, permit } = self;
-        match connection {
-            Some(connection) if at_rest => permit.put_back(connection),
-            Some(connection) => drop(connection),
-            None => {}
+        let Session { connection, permit, .. } = self;
+        match (connection, permit) {
+            (Some(connection), Some(permit)) if at_rest => permit.put_back(connection),
+            (Some(connection), None) if at_rest => connection.close(),
+            (connection, _) => drop(connection),
         }
     }
 
@@ -169,7 +178,7 @@ impl Session {
     }
 
     fn broken(&self, error: &TalkError) -> Failure {
-        let has_certificate = self.permit.pool().server().tls.certificate_file.is_some();
+        let has_certificate = self.server.tls.certificate_file.is_some();
         let stage = Stage::AwaitAnswer;
         match error {
             TalkError::Link(error) => {
@@ -180,6 +189,6 @@ impl Session {
     }
 
     fn failure(&self, code: Code, what: &str) -> Failure {
-        Failure::new(code, format!("{}: {what}", describe_server(&self.permit.pool().server(), None)))
+        Failure::new(code, format!("{}: {what}", describe_server(&self.server, None)))
     }
 }

@@ -239,6 +239,15 @@ impl Environment {
         environment
     }
 
+    /// The same environment with one more value over all others, which messages call `source`.
+    pub fn with(mut self, source: &str, section: &str, key: &str, value: &str) -> Environment {
+        let source: Arc<Path> = Path::new(source).into();
+        let (section, key) = (section.to_owned(), key.to_owned());
+        let value = Zeroizing::new(value.trim().to_owned());
+        self.variables.push(Variable { source, from_file: false, section, key, value });
+        self
+    }
+
     /// The same environment with the files it names read again. A file that may no longer be read, since this process
     /// has become another user, keeps the value it had.
     pub fn refreshed(&self) -> Environment {

@@ -132,6 +132,14 @@ impl Profile {
         self.servers.iter_mut().filter(|server| server.enabled).for_each(|server| server.run_commands(limit));
     }
 
+    /// The same for one server, enabled or not.
+    pub fn run_commands_of(&mut self, server: usize) {
+        let limit = self.system.password_command_timeout;
+        if let Some(server) = self.servers.get_mut(server) {
+            server.run_commands(limit);
+        }
+    }
+
     /// Which passwords of enabled servers are commands that have not been run: a sentence each, for checks.
     pub fn commands_not_run(&self) -> Vec<String> {
         let enabled = self.servers.iter().filter(|server| server.enabled);

@@ -71,20 +71,31 @@ impl Ca {
         Ca { issuer, file, directory: directory.to_owned() }
     }
 
+    /// What signs for it.
+    pub fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Issues a certificate; its files are named after `name`.
     pub fn issue(&self, name: &str, leaf: &Leaf) -> Pair {
-        self.issue_until(name, leaf, OffsetDateTime::now_utc() + Duration::days(leaf.valid.1))
+        self.issue_with(name, leaf, |_| {})
     }
 
     /// The same, with an end to the second.
     pub fn issue_until(&self, name: &str, leaf: &Leaf, end: OffsetDateTime) -> Pair {
+        self.issue_with(name, leaf, |params| params.not_after = end)
+    }
+
+    /// The same, after a change.
+    pub fn issue_with(&self, name: &str, leaf: &Leaf, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let names: Vec<String> = leaf.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, leaf.cn);
         params.extended_key_usages.push(leaf.usage.clone());
         let now = OffsetDateTime::now_utc();
         params.not_before = now + Duration::days(leaf.valid.0);
-        params.not_after = end;
+        params.not_after = now + Duration::days(leaf.valid.1);
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let pair = Pair {

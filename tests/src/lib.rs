@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod host;
 pub mod http;
 pub mod nginx;
+pub mod openssl;
 pub mod peer;
 pub mod process;
 pub mod scene;
@@ -22,4 +23,11 @@ pub fn root() -> &'static Path {
 /// Where the library is that the tests load: beside the build directory of the profile that is tested.
 pub fn library_directory() -> PathBuf {
     std::env::var_os("SCLERA_LIB_DIR").map_or_else(|| root().join("target/debug"), PathBuf::from)
+}
+
+/// A program of the workspace.
+pub fn program(name: &str) -> PathBuf {
+    let path = library_directory().join(name);
+    assert!(path.exists(), "{} is missing: run `make build`", path.display());
+    path
 }

@@ -1,0 +1,136 @@
+//! `sclera test`: what an administrator reads, for success and for a failure at each stage.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use sclera_tests::certificates::{Ca, Leaf};
+use sclera_tests::scene::{Scene, USER};
+use sclera_tests::{peer, program, root};
+
+/// A run of the command: exit status, and everything it printed.
+fn run(scene: &Scene, arguments: &[&str], input: &str) -> (i32, String) {
+    let mut child = Command::new(program("sclera"))
+        .args(["test", "LOCAL"])
+        .args(arguments)
+        .arg("--config")
+        .arg(scene.csp_ini())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// The output with what differs from run to run replaced: paths, ports, times, keys, and the line breaks and blanks that
+/// depend on their lengths.
+fn steady(text: &str, scene: &Scene, ports: &[&str]) -> String {
+    let mut text = text.replace(&scene.directory().display().to_string(), "/etc/iris");
+    for port in ports {
+        text = text.replace(&format!(":{port}"), ":PORT");
+    }
+    let mut steady = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let follows = |position: usize, before: &str| position > 0 && words[position - 1] == before;
+        let word = |(position, word): (usize, &&str)| match *word {
+            _ if words.get(position + 1).is_some_and(|next| next.starts_with("ms")) => "0.0".to_owned(),
+            _ if words.get(position + 1).is_some_and(|next| *next == "days") => "N".to_owned(),
+            _ if follows(position, "(after") => "0.0".to_owned(),
+            _ if follows(position, "process") => "N".to_owned(),
+            key if key.starts_with("sha256//") => "sha256//...".to_owned(),
+            other => other.to_owned(),
+        };
+        let line: Vec<String> = words.iter().enumerate().map(word).collect();
+        let starts = ["Server", "SCLERA-", "What", "WARNING", "All", "It", "settings", "resolve", "connect", "tls"];
+        let starts = starts.iter().chain(&["superserver:", "gateway:", "login", "call"]);
+        let joins = !starts.clone().any(|start| line.first().is_some_and(|word| word.starts_with(start)));
+        steady += if joins { " " } else { "\n" };
+        steady += &line.join(" ");
+    }
+    steady.trim().to_owned()
+}
+
+#[test]
+fn the_transcripts_of_success_and_of_each_failing_stage_are_what_they_were() {
+    let scene = Scene::new();
+    let free = peer::closed_port().to_string();
+    let closed = format!("TCP_Port={free}");
+    let port = scene.superserver().port().to_string();
+    let mut told = String::new();
+    let mut tell = |what: &str, scene: &Scene, arguments: &[&str]| {
+        let (status, text) = run(scene, arguments, "");
+        assert!(text.lines().all(|line| line.chars().count() <= 80 || !line.trim().contains(' ')), "{text}");
+        assert!(text.is_ascii(), "{text}");
+        let _ = writeln!(told, "=== {what}: exit status {status}\n{}\n", steady(&text, scene, &[&free, &port]));
+    };
+    let other = Ca::new(scene.directory(), "other").file.display().to_string();
+    tell("all is well", &scene, &[]);
+    tell("settings", &scene, &["--set", "SSLCC_Certificate_Key_File=absent.key"]);
+    tell("resolve", &scene, &["--set", "Ip_Address=no-such-name.invalid"]);
+    tell("connect", &scene, &["--set", &closed]);
+    tell("tls", &scene, &["--set", &format!("SSLCC_CA_Certificate_File={other}")]);
+    tell(
+        "tls, not verified",
+        &scene,
+        &["--set", &format!("SSLCC_CA_Certificate_File={other}"), "--set", "SSLCC_Verify_Peer=0"],
+    );
+    let stranger = Ca::of(scene.directory()).issue("stranger", &Leaf::gateway("stranger"));
+    let [certificate, key] = [("Certificate", &stranger.certificate), ("Certificate_Key", &stranger.key)]
+        .map(|(name, file)| format!("SSLCC_{name}_File={}", file.display()));
+    tell("login", &scene, &["--set", &certificate, "--set", &key]);
+
+    let file = "tests/tests/trial.golden.txt";
+    if std::env::var_os("SCLERA_WRITE_DOCS").is_some() {
+        std::fs::write(root().join(file), &told).unwrap();
+    }
+    let before = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+    let differs = before.lines().zip(told.lines()).find(|(old, new)| old != new);
+    assert!(before == told, "{file} is not what `make docs` would write; the first difference: {differs:?}");
+}
+
+#[test]
+fn the_json_form_has_stages_tls_chains_and_user() {
+    let scene = Scene::new();
+    let (status, text) = run(&scene, &["--json"], "");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("an object");
+    assert_eq!((status, &report["ok"], &report["failure"]), (0, &true.into(), &serde_json::Value::Null));
+    let stages: Vec<&str> =
+        report["stages"].as_array().unwrap().iter().map(|it| it["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages, ["settings", "resolve", "connect", "tls", "login", "call"]);
+    assert_eq!(report["tls"]["version"], "TLS 1.3");
+    assert_eq!(report["tls"]["group"], "X25519MLKEM768");
+    assert_eq!((&report["user"], &report["mechanism"]), (&USER.into(), &"mutual TLS".into()));
+    assert_eq!(report["superserver"][0]["common_name"], "superserver");
+    assert!(report["superserver"][0]["public_key"].as_str().unwrap().starts_with("sha256//"));
+    assert_eq!(report["gateway"][0]["common_name"], USER);
+    assert_eq!(report["certificate_requested"], true);
+
+    let (status, text) = run(&scene, &["--json", "--set", "SSLCC_Certificate_File=absent"], "");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("an object");
+    assert_eq!((status, &report["failure"]["code"]), (2, &"SCLERA-110".into()));
+    assert_eq!(report["stages"].as_array().unwrap().last().unwrap()["ok"], false);
+}
+
+#[test]
+fn secrets_are_taken_from_a_file_or_standard_input_and_shown_nowhere() {
+    let scene = Scene::new();
+    let canary = "canary-Zx81Qm";
+    let file = scene.directory().join("word");
+    std::fs::write(&file, canary).unwrap();
+    let from_file = format!("Password={}", file.display());
+    for (arguments, input) in [(["--set-from", from_file.as_str()], ""), (["--set-from", "Password=-"], canary)] {
+        let (status, text) = run(&scene, &[&arguments[..], &["--set", "Username=joe"]].concat(), input);
+        assert_eq!(status, 2, "{text}");
+        assert!(text.contains("SCLERA-406") && !text.contains(canary), "{text}");
+    }
+    let (status, text) = run(&scene, &["--set", "Password=visible"], "");
+    assert!(status == 2 && text.contains("give the value with --set-from Password=FILE"), "{text}");
+    let (status, text) = run(&scene, &["--set", "Passwort=x"], "");
+    assert!(status == 2 && text.contains("a server has no setting Passwort"), "{text}");
+    assert!(!std::fs::read_to_string(scene.csp_ini()).unwrap().contains("Username"), "the file stays as it is");
+}
