@@ -63,7 +63,7 @@ fuzz: programs ## Feed the reader and the editor of CSP.ini with hostile input f
 
 .PHONY: docs
 docs: build ## Write anew what is made from tables and transcripts: docs/csp-ini.md, docs/failures.md, *.golden.txt
-	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --package sclera --lib
+	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --package sclera --package sclera-cli --lib
 	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --workspace --test trial
 
 .PHONY: man

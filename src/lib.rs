@@ -8,5 +8,6 @@ pub mod ffi;
 pub mod identity;
 pub mod pool;
 pub mod profile;
+pub mod terminal;
 pub mod trial;
 pub mod wire;

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod help;
 pub mod legacy;
 pub mod pki;
+pub mod setup;
 pub mod show;
 pub mod test;
 
@@ -48,6 +49,9 @@ enum Command {
     Explain(explain::Options),
     /// Connect to a server stage by stage, and say what each stage found.
     Test(test::Options),
+    /// Set up mutual TLS for a server, guided.
+    #[command(subcommand)]
+    Setup(setup::Command),
     /// Certificates, keys and matching configuration for trying out.
     #[command(subcommand)]
     Pki(pki::Command),
@@ -63,7 +67,7 @@ enum Command {
 }
 
 /// Which CSP.ini.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Config {
     /// CSP.ini, or its directory.
     #[arg(long, value_name = "FILE", default_value = "/opt/webgateway/bin/CSP.ini")]
@@ -113,6 +117,7 @@ pub fn run(
             Command::AddPath(options) => edit::add_path(options, out, err),
             Command::Explain(options) => explain::run(options, out, err),
             Command::Test(options) => test::run(options, out, err),
+            Command::Setup(command) => setup::run(command, out, err),
             Command::Pki(command) => pki::run(command, out, err),
             Command::Cvtcfg(command) => legacy::cvtcfg(command, out, err),
             Command::Csppwd(options) => legacy::csppwd(options, out, err),

@@ -170,15 +170,15 @@ impl Written {
 }
 
 /// Where the superserver listens, and where the gateway finds it.
-struct Bind {
+pub(crate) struct Bind {
     /// As given.
-    listen: String,
+    pub(crate) listen: String,
     /// The same, but for "all addresses", for which the machine's own address stands.
-    reach: String,
+    pub(crate) reach: String,
 }
 
 impl Bind {
-    fn new(address: &str) -> Result<Bind, String> {
+    pub(crate) fn new(address: &str) -> Result<Bind, String> {
         let listen = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address).to_owned();
         let plain = listen.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_".contains(&byte));
         if listen.is_empty() || !plain || (listen.contains(':') && listen.parse::<IpAddr>().is_err()) {
@@ -194,7 +194,7 @@ impl Bind {
 }
 
 /// The rules of IRIS for user names and of X.509 for a CN, and what the merge file can hold.
-fn check_user(user: &str) -> Result<(), String> {
+pub(crate) fn check_user(user: &str) -> Result<(), String> {
     let refuse = |reason: &str| Err(format!("--user {user:?} {reason}"));
     if user.trim().is_empty() {
         return refuse("is empty; name the IRIS user that the gateway logs in as");
@@ -212,7 +212,7 @@ fn check_user(user: &str) -> Result<(), String> {
 }
 
 /// The directory, made if need be, as an absolute path that configuration files can hold.
-fn prepare(directory: &Path) -> Result<PathBuf, String> {
+pub(crate) fn prepare(directory: &Path) -> Result<PathBuf, String> {
     let problem = |error: io::Error| format!("cannot use directory {}: {error}", directory.display());
     fs::create_dir_all(directory).map_err(problem)?;
     let absolute = directory.canonicalize().map_err(problem)?;
@@ -234,17 +234,10 @@ struct Issued {
 }
 
 fn issue(user: &str, bind: &Bind) -> Result<Issued, rcgen::Error> {
-    let mut params = parameters("Sclera trial CA", Vec::new(), 3650)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    let authority = Authority::new("Sclera trial CA")?;
     let leaf = |name: &str, alternatives: Vec<String>, usage: ExtendedKeyUsagePurpose| {
-        let mut params = parameters(name, alternatives, 730)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
-        params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
-        Ok::<_, rcgen::Error>((params.signed_by(&key, &ca)?.pem(), key.serialize_pem()))
+        Ok::<_, rcgen::Error>((authority.issue(name, alternatives, usage, &key)?, key.serialize_pem()))
     };
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !names.contains(&bind.reach) {
@@ -253,12 +246,50 @@ fn issue(user: &str, bind: &Bind) -> Result<Issued, rcgen::Error> {
     Ok(Issued {
         superserver: leaf("superserver", names, ExtendedKeyUsagePurpose::ServerAuth)?,
         gateway: leaf(user, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)?,
-        ca: (ca.pem(), ca.key().serialize_pem()),
+        ca: (authority.certificate(), authority.key()),
     })
 }
 
+/// A CA that is made on the spot.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// A new one of this CN, good for ten years.
+    pub(crate) fn new(name: &str) -> Result<Authority, rcgen::Error> {
+        let mut params = parameters(name, Vec::new(), 3650)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        CertifiedIssuer::self_signed(params, KeyPair::generate()?).map(Authority)
+    }
+
+    /// A certificate in PEM, good for two years.
+    pub(crate) fn issue(
+        &self,
+        name: &str,
+        alternatives: Vec<String>,
+        usage: ExtendedKeyUsagePurpose,
+        key: &KeyPair,
+    ) -> Result<String, rcgen::Error> {
+        let mut params = parameters(name, alternatives, 730)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(key, &self.0)?.pem())
+    }
+
+    /// Its own certificate, in PEM.
+    pub(crate) fn certificate(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Its key, in PEM.
+    pub(crate) fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+}
+
 /// A certificate of this CN, valid from an hour ago, so that clocks a little slow accept it, for this many days.
-fn parameters(name: &str, alternatives: Vec<String>, days: i64) -> Result<CertificateParams, rcgen::Error> {
+pub(crate) fn parameters(name: &str, alternatives: Vec<String>, days: i64) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(alternatives)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -337,7 +368,7 @@ fn merge_file(written: &Written, bind: &Bind, options: &Options) -> String {
 }
 
 /// Creates a file with this mode; never writes through what is there, be it a link.
-fn write_new(path: &Path, content: &str, mode: u32, replace: bool) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, content: &str, mode: u32, replace: bool) -> io::Result<()> {
     if replace {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

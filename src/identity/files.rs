@@ -156,7 +156,7 @@ impl Files {
         let not_pem = |reason: &str| Failure::new(Code::CaNotPem, format!("{} {reason}", named(file)));
         let mut roots = RootCertStore::empty();
         let mut position = 0;
-        for certificate in CertificateDer::pem_slice_iter(&content) {
+        for certificate in CertificateDer::pem_slice_iter(&sections(&content, CERTIFICATE)) {
             position += 1;
             let Ok(certificate) = certificate else {
                 return self.errors.push(not_pem(&format!("is damaged at its PEM block {position}")));
@@ -184,7 +184,8 @@ impl Files {
         let Some(file) = &server.tls.crl_file else { return };
         let Some(content) = self.keep(read_file(file, Code::CrlUnreadable)) else { return };
         let not_pem = |reason: &str| Failure::new(Code::CrlNotPem, format!("{} {reason}", named(file)));
-        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&content).collect();
+        let lists: Result<Vec<_>, _> =
+            CertificateRevocationListDer::pem_slice_iter(&sections(&content, REVOCATION_LIST)).collect();
         match lists {
             Ok(lists) if lists.is_empty() => self.errors.push(not_pem("holds no PEM revocation list")),
             Ok(lists) => self.revocations = lists,
@@ -203,11 +204,31 @@ impl Files {
     }
 }
 
+/// The lines of a file's PEM sections of this label. The parser fails at what it does not know, and a file may hold a
+/// key in an old form, or text, beside its certificates.
+fn sections(content: &[u8], label: &str) -> Vec<u8> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let mut inside = false;
+    let mut kept = Vec::new();
+    for line in content.split_inclusive(|&byte| byte == b'\n') {
+        let bare = line.trim_ascii();
+        inside |= bare == begin.as_bytes();
+        if inside {
+            kept.extend_from_slice(line);
+        }
+        inside &= bare != end.as_bytes();
+    }
+    kept
+}
+
+const CERTIFICATE: &str = "CERTIFICATE";
+const REVOCATION_LIST: &str = "X509 CRL";
+
 /// The certificates of a file in their order, at least one.
 fn read_chain(file: &Setting<PathBuf>) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let content = read_file(file, Code::CertificateUnreadable)?;
     let not_pem = |reason: &str| Failure::new(Code::CertificateNotPem, format!("{} {reason}", named(file)));
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&sections(&content, CERTIFICATE)).collect();
     match chain {
         Ok(chain) if chain.is_empty() => Err(not_pem("holds no PEM certificate")),
         Ok(chain) => Ok(chain),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::identity::{Facts, credential};
 use crate::profile::{PinnedKey, Server};
+use crate::terminal::wrapped;
 
 /// The stages, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,17 +219,6 @@ fn days(left: i64) -> String {
         1 => "1 day left".to_owned(),
         days => format!("{days} days left"),
     }
-}
-
-/// A line of at most 80 columns, broken at spaces; what follows a break is indented. Control characters, which a peer may
-/// have sent, do not reach the terminal.
-fn wrapped(line: &str, indent: &str) -> String {
-    let line: String = line.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
-    let options = textwrap::Options::new(80)
-        .subsequent_indent(indent)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    textwrap::fill(&line, options)
 }
 
 impl fmt::Display for StageName {
