@@ -1,6 +1,7 @@
 //! Sclera: a memory-safe Web Gateway for InterSystems IRIS.
 
 pub mod connection;
+pub mod doctor;
 pub mod event_log;
 pub mod exchange;
 pub mod failure;

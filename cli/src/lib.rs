@@ -6,6 +6,7 @@
 //! Exit codes: 0 all is well, 1 there are warnings, 2 something failed.
 
 pub mod check;
+pub mod doctor;
 pub mod edit;
 pub mod explain;
 pub mod help;
@@ -49,6 +50,8 @@ enum Command {
     Explain(explain::Options),
     /// Connect to a server stage by stage, and say what each stage found.
     Test(test::Options),
+    /// Look at everything that can be wrong, and say what to do: files, permissions, SELinux, the connection.
+    Doctor(doctor::Options),
     /// Set up mutual TLS for a server, guided.
     #[command(subcommand)]
     Setup(setup::Command),
@@ -117,6 +120,7 @@ pub fn run(
             Command::AddPath(options) => edit::add_path(options, out, err),
             Command::Explain(options) => explain::run(options, out, err),
             Command::Test(options) => test::run(options, out, err),
+            Command::Doctor(options) => doctor::run(options, out, err),
             Command::Setup(command) => setup::run(command, out, err),
             Command::Pki(command) => pki::run(command, out, err),
             Command::Cvtcfg(command) => legacy::cvtcfg(command, out, err),

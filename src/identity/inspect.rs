@@ -96,6 +96,25 @@ impl Facts {
     }
 }
 
+/// Why a CN cannot be the name of an IRIS user, as "it ...": the rules for user names (security reference, sections 4.1
+/// and 4.3) and of X.509.
+pub fn implausible_user(cn: &str) -> Option<&'static str> {
+    const RESERVED: [&str; 3] = ["UnknownUser", "_PUBLIC", "%System"];
+    if cn.trim().is_empty() {
+        return Some("is empty");
+    }
+    if cn.trim() != cn {
+        return Some("begins or ends with a space");
+    }
+    if cn.chars().count() > 64 {
+        return Some("is longer than 64 characters");
+    }
+    if cn.chars().any(|it| it.is_control() || it == '@' || it == '*') {
+        return Some("holds @, * or a control character");
+    }
+    RESERVED.iter().any(|name| name.eq_ignore_ascii_case(cn)).then_some("is a name that IRIS reserves")
+}
+
 /// Whether a certificate is issued to this public key, given as its SubjectPublicKeyInfo in DER.
 pub(super) fn holds_public_key(der: &[u8], key: &[u8]) -> bool {
     public_key(der) == Some(key)

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use access::check_as_user;
 pub use credential::{Credential, credential};
 pub use flaw::{Flaw, describe};
-pub use inspect::Facts;
+pub use inspect::{Facts, implausible_user};
 pub use tls::Tls;
 pub use verification::public_key_digest;
 
@@ -84,6 +84,11 @@ impl Identity {
     /// no file.
     pub fn check(server: &Server) -> Checked {
         Identity::examine(server, 0, SystemTime::now()).1
+    }
+
+    /// The identity as far as it can be made, for display, and everything found on the way.
+    pub fn inspect(server: &Server, now: SystemTime) -> (Identity, Checked) {
+        Identity::examine(server, 0, now)
     }
 
     /// What verification found wrong with the server though the profile lets the connection be made, as of the latest
