@@ -5,6 +5,7 @@
 
 mod access;
 mod chain;
+pub mod cipher_string;
 mod credential;
 mod encrypted;
 pub mod expiry;

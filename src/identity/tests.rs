@@ -172,7 +172,7 @@ fn each_problem_has_its_code_and_names_path_and_setting() {
         (
             "SSLCC_Protocol_Min=32\nSSLCC_Cipher_Suites_1_3=NONE".into(),
             Code::CiphersEmpty,
-            "=NONE leaves no cipher suite",
+            "=NONE leave no cipher suite",
         ),
     ] {
         let server = pki.server(&format!("Ip_Address=localhost\n{lines}"));
@@ -310,18 +310,22 @@ fn chain_and_name_are_enforced_relaxed_or_only_warned_of() {
 }
 
 #[test]
-fn suites_of_tls_1_3_are_restricted_and_ordered_and_strangers_are_noticed() {
+fn suites_are_restricted_and_ordered_and_strangers_are_noticed() {
     let pki = Pki::new();
-    let lines = "Ip_Address=localhost\nSSLCC_Cipher_Suites=HIGH\n\
+    let lines = "Ip_Address=localhost\nSSLCC_Cipher_Suites=AES128-SHA:AES256:AES265\n\
                  SSLCC_Cipher_Suites_1_3=TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_GCM_SHA256";
     let identity = Identity::load(&pki.server(lines), 0).unwrap();
     let suites = &identity.tls.as_ref().unwrap().config.crypto_provider().cipher_suites;
     let names: Vec<String> =
         suites.iter().filter(|it| it.tls13().is_some()).map(|it| format!("{:?}", it.suite())).collect();
     assert_eq!(names, ["TLS13_CHACHA20_POLY1305_SHA256", "TLS13_AES_128_GCM_SHA256"]);
-    assert_eq!(identity.notices.len(), 2, "{:?}", identity.notices);
-    assert!(identity.notices[0].contains("SSLCC_Cipher_Suites=HIGH"));
-    assert!(identity.notices[1].contains("TLS_AES_128_CCM_SHA256"));
+    let older: Vec<String> =
+        suites.iter().filter(|it| it.tls13().is_none()).map(|it| format!("{:?}", it.suite())).collect();
+    assert_eq!(older, ["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]);
+    assert_eq!(identity.notices.len(), 3, "{:?}", identity.notices);
+    assert!(identity.notices[0].contains("TLS_AES_128_CCM_SHA256"));
+    assert!(identity.notices[1].contains("AES128-SHA: TLS 1.2 uses ECDHE"), "{:?}", identity.notices);
+    assert!(identity.notices[2].contains("AES265: not a word of a cipher string"), "{:?}", identity.notices);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use rustls::{
 };
 use rustls_pki_types::ServerName;
 
+use super::cipher_string;
 use super::files::Files;
 use super::key_log::KeyLogFile;
 use super::verification::{Standing, Verifier};
@@ -45,17 +46,21 @@ impl Tls {
         let standing = Arc::new(Standing::default());
         let asked = Arc::new(AtomicBool::new(false));
         let provider = Arc::new(restricted_provider(server, notices));
+        let versions = versions(server, &provider);
         let verifier = Verifier::new(server, files, &provider, standing.clone())?;
         let no_suite = |error: Error| {
+            let (older, newer) = (&server.tls.cipher_suites, &server.tls.cipher_suites_1_3);
             let detail = format!(
-                "{}={} leaves no cipher suite for the protocol range: {error}",
-                server.tls.cipher_suites_1_3.place("SSLCC_Cipher_Suites_1_3"),
-                server.tls.cipher_suites_1_3.value
+                "{}={} and {}={} leave no cipher suite for the protocol range: {error}",
+                older.place(SSLCC_CIPHER_SUITES.key),
+                older.value,
+                newer.place("SSLCC_Cipher_Suites_1_3"),
+                newer.value
             );
             Failure::new(Code::CiphersEmpty, detail)
         };
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions(server))
+            .with_protocol_versions(&versions)
             .map_err(no_suite)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
@@ -113,42 +118,46 @@ impl ResolvesClientCert for OnRequest {
 const GROUPS: [&dyn SupportedKxGroup; 4] =
     [kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
-fn versions(server: &Server) -> &'static [&'static SupportedProtocolVersion] {
-    static TLS12: &[&SupportedProtocolVersion] = &[&version::TLS12];
-    static TLS13: &[&SupportedProtocolVersion] = &[&version::TLS13];
-    static BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
-    match server.tls.range.value {
-        Some(TlsRange::Tls12) => TLS12,
-        Some(TlsRange::Tls13) => TLS13,
-        Some(TlsRange::Tls12And13) => BOTH,
+/// The versions that the profile allows, as far as it leaves suites for them.
+fn versions(server: &Server, provider: &CryptoProvider) -> Vec<&'static SupportedProtocolVersion> {
+    let (newer, older) = match server.tls.range.value {
+        Some(TlsRange::Tls12) => (false, true),
+        Some(TlsRange::Tls13) => (true, false),
+        Some(TlsRange::Tls12And13) => (true, true),
         // Such a server is unusable, and no identity is made for it.
-        None => &[],
-    }
+        None => (false, false),
+    };
+    let has = |newer: bool| provider.cipher_suites.iter().any(|suite| suite.tls13().is_some() == newer);
+    let newer = (newer && has(true)).then_some(&version::TLS13);
+    newer.into_iter().chain((older && has(false)).then_some(&version::TLS12)).collect()
 }
 
-/// The provider with the TLS 1.3 suites that the profile lists, in its order.
+/// The provider with the suites that the profile names, in its order.
 fn restricted_provider(server: &Server, notices: &mut Vec<String>) -> CryptoProvider {
     let mut provider = provider();
-    let tls12 = &server.tls.cipher_suites;
-    if tls12.value != SSLCC_CIPHER_SUITES.default {
-        notices.push(format!(
-            "{}={} has no effect in this release: TLS 1.2 uses ECDHE with AES-GCM or ChaCha20 only",
-            tls12.place(SSLCC_CIPHER_SUITES.key),
-            tls12.value
-        ));
-    }
-    let setting = &server.tls.cipher_suites_1_3;
-    let (tls13, others): (Vec<SupportedCipherSuite>, Vec<SupportedCipherSuite>) =
-        provider.cipher_suites.iter().copied().partition(|suite| suite.tls13().is_some());
+    let has = |wanted: CipherSuite| provider.cipher_suites.iter().copied().find(|it| it.suite() == wanted);
     let mut suites: Vec<SupportedCipherSuite> = Vec::new();
+    let setting = &server.tls.cipher_suites_1_3;
     for name in setting.value.split(':').map(str::trim).filter(|name| !name.is_empty()) {
-        match tls13.iter().copied().find(|suite| tls13_name(suite.suite()) == name) {
+        match provider.cipher_suites.iter().copied().find(|it| tls13_name(it.suite()) == name) {
             Some(suite) if !suites.contains(&suite) => suites.push(suite),
             Some(_) => {}
             None => notices.push(unknown_suite(setting, name)),
         }
     }
-    suites.extend(others);
+    let setting = &server.tls.cipher_suites;
+    let selection = cipher_string::select(&setting.value);
+    let place = setting.place(SSLCC_CIPHER_SUITES.key);
+    if !selection.in_vain.is_empty() {
+        let words = selection.in_vain.join(", ");
+        notices.push(format!(
+            "{place}: {words}: TLS 1.2 uses ECDHE with AES-GCM or ChaCha20 only, which is not among these"
+        ));
+    }
+    if !selection.unknown.is_empty() {
+        notices.push(format!("{place}: {}: not a word of a cipher string", selection.unknown.join(", ")));
+    }
+    suites.extend(selection.suites.into_iter().filter_map(has));
     provider.cipher_suites = suites;
     provider
 }

@@ -262,7 +262,7 @@ parameters! {
     SSLCC_VERIFY_PEER: Server "SSLCC_Verify_Peer" "Require Peer Certificate Verification", Kind::Flag, "0", Inherits::Nothing, Effect::Now,
         "Whether a superserver that cannot be verified is refused.";
     SSLCC_CIPHER_SUITES: Server "SSLCC_Cipher_Suites" "SSL/TLS Cipher Suites (TLSv1.2 and below)", Kind::Text, "ALL:!aNULL:!eNULL:!EXP:!SSLv2", Inherits::Nothing, Effect::Now,
-        "OpenSSL cipher string for TLS 1.2.";
+        "OpenSSL cipher string for TLS 1.2; words that select nothing Sclera has are reported.";
     SSLCC_CIPHER_SUITES_1_3: Server "SSLCC_Cipher_Suites_1_3" "SSL/TLS Cipher Suites (TLSv1.3)", Kind::Text, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", Inherits::Nothing, Effect::Now,
         "Cipher suites for TLS 1.3, in order of preference.";
     SSLCC_CERTIFICATE_FILE: Server "SSLCC_Certificate_File" "SSL/TLS Certificate File", Kind::File, "", Inherits::Nothing, Effect::Now,
