@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 /// Why a protected key could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LockedKey {
+pub enum LockedKey {
     /// The password is not the one.
     WrongPassword,
     /// It is protected in a way that is not supported; which.
@@ -31,7 +31,7 @@ const PKCS8: &str = "ENCRYPTED PRIVATE KEY";
 const OLDER: [&str; 3] = ["RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"];
 
 /// A protected key in a PEM file.
-pub(super) enum Locked<'a> {
+pub enum Locked<'a> {
     /// The base64 of a PKCS#8 key.
     Pkcs8(&'a str),
     /// The label, the header lines and the base64 of an older one.
@@ -40,7 +40,7 @@ pub(super) enum Locked<'a> {
 
 impl Locked<'_> {
     /// The first protected key of a PEM file, if its first private key is one.
-    pub(super) fn find(pem: &[u8]) -> Option<Locked<'_>> {
+    pub fn find(pem: &[u8]) -> Option<Locked<'_>> {
         let text = std::str::from_utf8(pem).ok()?;
         if let Some(body) = block(text, PKCS8) {
             return Some(Locked::Pkcs8(body));
@@ -55,7 +55,7 @@ impl Locked<'_> {
     }
 
     /// Opens it. May take a second: not for an event loop.
-    pub(super) fn open(&self, password: &str) -> Result<PrivateKeyDer<'static>, LockedKey> {
+    pub fn open(&self, password: &str) -> Result<PrivateKeyDer<'static>, LockedKey> {
         match self {
             Locked::Pkcs8(body) => open_pkcs8(&decode(body)?, password),
             Locked::Older { label, dek, body } => open_older(label, dek, decode(body)?, password),

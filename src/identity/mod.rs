@@ -7,7 +7,7 @@ mod access;
 mod chain;
 pub mod cipher_string;
 mod credential;
-mod encrypted;
+pub mod encrypted;
 pub mod expiry;
 mod files;
 mod flaw;

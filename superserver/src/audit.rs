@@ -5,6 +5,8 @@
 //! lines about the process, each ended by CR LF.
 
 use crate::login::{Mechanism, Reason};
+use crate::merge::Action;
+use crate::security::{Form, Kind};
 use rusqlite::{Connection, Row, ToSql, named_params};
 use serde_json::json;
 use std::fmt::Write;
@@ -34,7 +36,25 @@ pub const SCHEMA: &str = "
         Status TEXT NOT NULL
     );
     CREATE INDEX IF NOT EXISTS audit_by_time ON audit (UTCTimeStamp);
+    CREATE TABLE IF NOT EXISTS audit_counter (
+        event TEXT PRIMARY KEY,
+        total INTEGER NOT NULL,
+        written INTEGER NOT NULL,
+        lost INTEGER NOT NULL
+    ) WITHOUT ROWID;
 ";
+
+/// How often an event has happened since the start. It counts while auditing is off, too: a total that rises beside an
+/// empty audit says that auditing is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Source, type and name, joined by `/`.
+    pub event: String,
+    pub total: u32,
+    pub written: u32,
+    /// Records that could not be written.
+    pub lost: u32,
+}
 
 /// One audit record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +152,93 @@ pub fn login_failure(
         namespace: "%SYS".to_owned(),
         status: statuses.swap_remove(0),
     }
+}
+
+/// The record of a login that was granted, or of the end of its connection (`Login`, `Logout`).
+pub fn login_event(
+    now: OffsetDateTime,
+    event: &str,
+    service: &str,
+    user: &str,
+    mechanism: Mechanism,
+    peer: &Peer,
+) -> Record {
+    Record {
+        utc: timestamp(now),
+        system_id: format!("{}:SCLERA", host_name()),
+        source: "%System".to_owned(),
+        kind: "%Login".to_owned(),
+        event: event.to_owned(),
+        username: cut(user, 160),
+        description: cut(&format!("{service} {}", event.to_lowercase()), 128),
+        event_data: format!("$I: |TCP|{0}|{1}\r\n", peer.port, peer.process),
+        authentication: mechanism.to_string(),
+        pid: peer.process,
+        client_address: cut(&peer.told_address, 64),
+        startup_client_address: peer.address.clone(),
+        client_executable: cut(&peer.executable, 128),
+        os_username: cut(&peer.os_user, 64),
+        namespace: "%SYS".to_owned(),
+        ..Record::default()
+    }
+}
+
+/// The record of a changed security object: which properties were given which values, secrets hidden.
+pub fn change(now: OffsetDateTime, action: &Action, done: &str) -> Record {
+    let word = match action.kind {
+        Kind::SslConfig => "SSLConfigChange",
+        Kind::Server => "ServerChange",
+        Kind::Service => "ServiceChange",
+        Kind::User => "UserChange",
+        Kind::Role => "RoleChange",
+        Kind::Event => "AuditChange",
+        Kind::System => "SystemChange",
+    };
+    let mut event_data = String::new();
+    for (property, value) in &action.values {
+        let form = action.kind.property(property).map(|property| property.form);
+        let value = if matches!(form, Some(Form::Password | Form::Secret)) { "(hidden)" } else { value.as_str() };
+        let value = value.replace(char::is_control, "\u{fffd}");
+        write!(event_data, "{property}: {value}\r\n").expect("a string takes text");
+    }
+    Record {
+        utc: timestamp(now),
+        system_id: format!("{}:SCLERA", host_name()),
+        source: "%System".to_owned(),
+        kind: "%Security".to_owned(),
+        event: word.to_owned(),
+        description: cut(done, 128),
+        event_data,
+        pid: std::process::id(),
+        namespace: "%SYS".to_owned(),
+        ..Record::default()
+    }
+}
+
+/// The key of a record's event, as `ModifyEvent` names it.
+pub fn event_key(record: &Record) -> String {
+    format!("{}|{}|{}", record.source, record.kind, record.event)
+}
+
+/// Counts one event.
+pub fn count(connection: &Connection, key: &str, written: u32, lost: u32) -> rusqlite::Result<()> {
+    let event = key.replace('|', "/");
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_counter (event, total, written, lost) VALUES (?1, 1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET total = total + 1, written = written + ?2, lost = lost + ?3",
+        )?
+        .execute((event, written, lost))
+        .map(drop)
+}
+
+/// All counters, by event.
+pub fn counters(connection: &Connection) -> rusqlite::Result<Vec<Counter>> {
+    let mut statement =
+        connection.prepare_cached("SELECT event, total, written, lost FROM audit_counter ORDER BY event")?;
+    let counter =
+        |row: &Row<'_>| Ok(Counter { event: row.get(0)?, total: row.get(1)?, written: row.get(2)?, lost: row.get(3)? });
+    statement.query_map([], counter)?.collect()
 }
 
 /// Which records are wanted; the default is all of them.

@@ -93,6 +93,7 @@ impl Instance {
             Ok(granted) => {
                 self.counters.logins.fetch_add(1, Ordering::Relaxed);
                 self.complain(self.store.note_login(&granted.username, today()));
+                self.note("Login", &offer.service.to_string(), granted, peer);
             }
             Err(refused) => {
                 if refused.reason.number == INVALID_PASSWORD {
@@ -103,6 +104,13 @@ impl Instance {
             }
         }
         outcome
+    }
+
+    /// Audits a login or its end, if that is switched on.
+    pub fn note(&self, event: &str, service: &str, login: &Granted, peer: &Peer) {
+        let record =
+            audit::login_event(OffsetDateTime::now_utc(), event, service, &login.username, login.mechanism, peer);
+        self.complain(self.store.write_audit(&record));
     }
 
     /// Counts, logs and audits a refusal.

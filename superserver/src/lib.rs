@@ -31,6 +31,7 @@ mod link;
 mod listener;
 pub mod login;
 pub mod merge;
+pub mod objects;
 pub mod password;
 mod running;
 pub mod security;

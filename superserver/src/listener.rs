@@ -34,7 +34,12 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A superserver that listens.
 pub struct Listener {
     socket: TcpListener,
-    /// Its settings when it was bound. What else they say is asked again for each connection.
+    place: Arc<Place>,
+}
+
+/// What its connections share. They do not hold the socket: it closes with the listener, whoever is still connected.
+struct Place {
+    /// The superserver's settings when it was bound. What else they say is asked again for each connection.
     bound: Server,
     address: SocketAddr,
     keeper: TlsKeeper,
@@ -60,44 +65,47 @@ impl Listener {
         };
         let socket = socket.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Listener { socket, bound: server, address, keeper: TlsKeeper::default() })
+        let place = Arc::new(Place { bound: server, address, keeper: TlsKeeper::default() });
+        Ok(Listener { socket, place })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.place.address
     }
 
     /// Its settings when it was bound.
     pub fn server(&self) -> &Server {
-        &self.bound
+        &self.place.bound
     }
 
     /// Checks the TLS configuration that new connections would get; all that is wrong with it comes together.
     pub fn check(&self, instance: &Instance) -> Result<(), Vec<String>> {
-        if self.bound.tls == TlsSupport::Disabled {
+        if self.place.bound.tls == TlsSupport::Disabled {
             return Ok(());
         }
-        self.tls_config(instance, &self.bound).map(drop)
+        self.place.tls_config(instance, &self.place.bound).map(drop)
     }
 
     /// Accepts connections for ever.
-    pub async fn run(self: Arc<Self>, instance: Arc<Instance>) {
+    pub async fn run(self, instance: Arc<Instance>) {
         loop {
             match self.socket.accept().await {
                 Ok((socket, address)) => {
                     instance.counters.connections.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(self.clone().receive(socket, address, instance.clone()));
+                    tokio::spawn(self.place.clone().receive(socket, address, instance.clone()));
                 }
                 Err(error) => {
-                    instance.log(&format!("cannot accept on {}: {error}", self.address));
+                    instance.log(&format!("cannot accept on {}: {error}", self.place.address));
                     // Mostly too many open files: trying again at once would only burn the processor.
                     sleep(Duration::from_millis(100)).await;
                 }
             }
         }
     }
+}
 
+impl Place {
     async fn receive(self: Arc<Self>, socket: TcpStream, address: SocketAddr, instance: Arc<Instance>) {
         let deadline = Instant::now() + HEADER_TIMEOUT;
         let process = instance.new_process();

@@ -161,6 +161,10 @@ fn by_password(
     if !fits {
         return Err(reason(952, "Invalid password".to_owned()));
     }
+    let age = user.password_set.map_or(0, |set| (attempt.today - set).whole_days());
+    if system.password_days > 0 && age > i64::from(system.password_days) {
+        return Err(reason(992, "Password has expired".to_owned()));
+    }
     if user.change_password {
         return Err(reason(935, "Password change required.".to_owned()));
     }
@@ -227,6 +231,9 @@ fn nothing_allowed(attempt: &Attempt<'_>, service: &Service) -> Reason {
 
 fn check_account(user: &User, today: Date, system: &System) -> Result<(), Reason> {
     let name = &user.name;
+    if user.kind != "Password" {
+        return Err(reason(974, format!("User {name} is not an IRIS user (its type is {})", user.kind)));
+    }
     if !user.enabled {
         return Err(reason(828, format!("User {name} account is disabled")));
     }
@@ -248,7 +255,7 @@ fn check_rights(user: &User, name: ServiceName, service: &Service, system: &Syst
     if !system.required_role.is_empty() && !user.holds(&system.required_role) {
         return Err(role_missing(system));
     }
-    if !service.public && !user.holds("%All") {
+    if !service.public && !user.holds("%All") && !user.services.contains(&name) {
         return Err(not_authorized(name));
     }
     Ok(())
@@ -315,6 +322,9 @@ mod tests {
             never_inactive: false,
             change_password: false,
             roles: Vec::new(),
+            services: Vec::new(),
+            kind: "Password".to_owned(),
+            password_set: Some(TODAY),
             last_login: TODAY,
             invalid_attempts: 0,
         }
@@ -326,6 +336,7 @@ mod tests {
 
     fn system() -> System {
         System {
+            password_days: 0,
             audit: true,
             inactive_limit: 90,
             invalid_login_limit: 5,

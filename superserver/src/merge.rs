@@ -14,6 +14,7 @@
 //! is an error, and all errors of a file come together.
 
 use crate::security::{Form, Kind, Mechanisms, Property, user_key};
+use sclera::identity::cipher_string;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -125,7 +126,6 @@ const ELSEWHERE: &[&str] = &[
     "OAuth2Client",
     "Production",
     "Resource",
-    "Role",
     "ShardedCluster",
     "Wallet",
     "X509Credential",
@@ -152,6 +152,7 @@ fn action(line: usize, text: &str, directory: &Path) -> Result<Parsed, Vec<Strin
         };
         match property.form.normalise(&text, directory) {
             Ok(value) if property.used => {
+                unused.extend(vain(property.name, &value).map(|what| format!("{name}: {what}")));
                 if values.insert(property.name, value).is_some() {
                     problems.push(format!("{name}: {} is given twice", property.name));
                 }
@@ -178,6 +179,23 @@ fn action(line: usize, text: &str, directory: &Path) -> Result<Parsed, Vec<Strin
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_unstable();
     Ok(Some((Action { line, verb, kind, key, values }, unused)))
+}
+
+/// What of a value selects nothing on this server.
+fn vain(property: &str, value: &str) -> Option<String> {
+    let words = match property {
+        "CipherList" => {
+            let selection = cipher_string::select(value);
+            [selection.in_vain, selection.unknown].concat()
+        }
+        "Ciphersuites" => {
+            const KNOWN: [&str; 3] =
+                ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
+            value.split(':').filter(|name| !KNOWN.contains(name)).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    };
+    (!words.is_empty()).then(|| format!("{property}: {} selects nothing on this server", words.join(", ")))
 }
 
 fn verb_and_kind(name: &str) -> Option<(Verb, Kind)> {
@@ -211,7 +229,7 @@ fn known(kind: Kind) -> String {
 
 fn wrong_value(action: &str, property: &Property, text: &str, what: &str) -> String {
     match property.form {
-        Form::Password => format!("{action}: {} {what}", property.name),
+        Form::Password | Form::Secret => format!("{action}: {} {what}", property.name),
         _ => format!("{action}: {}={text:?} {what}", property.name),
     }
 }
@@ -387,7 +405,7 @@ mod tests {
 
     #[test]
     fn what_only_an_instance_understands_is_passed_over_and_said() {
-        let text = "[Startup]\nDefaultPort=1972\n[Actions]\nCreateNamespace:Name=X\nCreateRole:Name=r\n\
+        let text = "[Startup]\nDefaultPort=1972\n[Actions]\nCreateNamespace:Name=X\nCreateResource:Name=r\n\
                     GrantPrivilege:Name=r\nCreateUser:Name=a,FullName=\"A\"\n";
         let merge = parse(text, Path::new("/")).unwrap();
         assert_eq!(merge.actions.len(), 1);

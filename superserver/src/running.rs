@@ -164,6 +164,7 @@ impl Superserver {
     pub fn start(options: Options) -> Result<Running, StartError> {
         let Options { merge, data, port, class_test, applications, log, threads } = options;
         let store = open_store(&merge, data.as_deref())?;
+        store.reset_audit_counters().map_err(StartError::Store)?;
         let mut notes = merge.apply(&store)?;
         if class_test {
             let actions =
@@ -181,23 +182,91 @@ impl Superserver {
         let instance = Arc::new(Instance::new(store, routes, class_test, log));
         let runtime = runtime(threads).map_err(StartError::System)?;
         let listeners = bind_all(&instance, &runtime, port)?;
-        let listening = listeners.iter().map(|listener| Listening::of(listener)).collect();
+        let listening = listeners.iter().map(Listening::of).collect();
 
         let (stop, stopped) = oneshot::channel();
         let serving = instance.clone();
         let serve = move || {
             runtime.block_on(async {
-                for listener in listeners {
-                    tokio::spawn(listener.run(serving.clone()));
+                let attendance = Attendance::start(listeners, serving);
+                // With another port than the configured one there is nothing to compare with.
+                let attend = async {
+                    match port {
+                        None => attendance.attend().await,
+                        Some(_) => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    // An error means that the sender is gone, which says the same.
+                    _ = stopped => {}
+                    () = attend => {}
                 }
-                // An error means that the sender is gone, which says the same.
-                let _ = stopped.await;
             });
             runtime.shutdown_timeout(FAREWELL);
         };
         let thread = std::thread::Builder::new().name("superserver".to_owned()).spawn(serve);
         let thread = Some(thread.map_err(StartError::System)?);
         Ok(Running { instance, listening, notes, stop: Some(stop), thread })
+    }
+}
+
+/// The listeners that run, kept in step with the database.
+struct Attendance {
+    instance: Arc<Instance>,
+    /// By configured port and address.
+    running: Vec<((u16, String), tokio::task::JoinHandle<()>)>,
+    /// Superservers that could not be bound, so that each is complained of once.
+    refused: Vec<(u16, String)>,
+}
+
+/// How often the database is asked whether superservers have come or gone.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Attendance {
+    fn start(listeners: Vec<Listener>, instance: Arc<Instance>) -> Attendance {
+        let mut attendance = Attendance { instance, running: Vec::new(), refused: Vec::new() };
+        listeners.into_iter().for_each(|listener| attendance.run(listener));
+        attendance
+    }
+
+    fn run(&mut self, listener: Listener) {
+        let key = (listener.server().port, listener.server().bind_address.clone());
+        self.running.push((key, tokio::spawn(listener.run(self.instance.clone()))));
+    }
+
+    /// Starts superservers that have been made or enabled, and ends those that are no more; for ever.
+    async fn attend(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let asked = self.instance.clone();
+            let Ok(Ok(servers)) = tokio::task::spawn_blocking(move || asked.store.servers()).await else { continue };
+            let wanted: Vec<_> = servers.into_iter().filter(|server| server.enabled).collect();
+            let key = |server: &crate::security::Server| (server.port, server.bind_address.clone());
+            self.running.retain(|(running, task)| {
+                let stays = wanted.iter().any(|server| key(server) == *running);
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            self.refused.retain(|refused| wanted.iter().any(|server| key(server) == *refused));
+            for server in wanted {
+                let key = key(&server);
+                if self.running.iter().any(|(running, _)| *running == key) || self.refused.contains(&key) {
+                    continue;
+                }
+                match Listener::bind(server, None) {
+                    Ok(listener) => {
+                        self.instance.log(&format!("ready: {}", listener.address()));
+                        self.run(listener);
+                    }
+                    Err(problem) => {
+                        self.instance.log(&problem);
+                        self.refused.push(key);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -324,7 +393,7 @@ fn runtime(threads: Option<usize>) -> std::io::Result<Runtime> {
 }
 
 /// Binds every enabled superserver and checks its TLS configuration; all problems come together.
-fn bind_all(instance: &Instance, runtime: &Runtime, port: Option<u16>) -> Result<Vec<Arc<Listener>>, StartError> {
+fn bind_all(instance: &Instance, runtime: &Runtime, port: Option<u16>) -> Result<Vec<Listener>, StartError> {
     let _entered = runtime.enter();
     let servers = instance.store.servers().map_err(StartError::Store)?;
     let mut listeners = Vec::new();
@@ -333,7 +402,7 @@ fn bind_all(instance: &Instance, runtime: &Runtime, port: Option<u16>) -> Result
         match Listener::bind(server, port) {
             Ok(listener) => {
                 problems.extend(listener.check(instance).err().unwrap_or_default());
-                listeners.push(Arc::new(listener));
+                listeners.push(listener);
             }
             Err(problem) => problems.push(problem),
         }

@@ -23,6 +23,8 @@ pub enum Kind {
     Service,
     /// A user (`Security.Users`).
     User,
+    /// A role: which resources its holders may use (`Security.Roles`).
+    Role,
     /// An audit event (`Security.Events`).
     Event,
     /// The settings of the whole instance (`Security.System`).
@@ -59,6 +61,12 @@ pub enum Form {
     Mechanisms,
     /// A password; stored as a hash, so that its clear text ends where it was read.
     Password,
+    /// A text that is stored as it is and never shown.
+    Secret,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// What a role gives: `%Service_WebGateway:U`, several joined by commas or semicolons.
+    Resources,
     /// Client addresses, separated by commas or semicolons.
     Addresses,
     /// A day, `YYYY-MM-DD`; empty, `0` and `1840-12-31` mean none and are stored as empty.
@@ -83,14 +91,16 @@ const SSL_CONFIG: &[Property] = &[
     used("CAFile", Form::File, ""),
     used("CertificateFile", Form::File, ""),
     used("PrivateKeyFile", Form::File, ""),
+    used("PrivateKeyPassword", Form::Secret, ""),
+    used("CAPath", Form::File, ""),
+    used("CRLFile", Form::File, ""),
+    used("VerifyDepth", Form::Number(0, 100), "9"),
+    used("CipherList", Form::Text, "ALL:!aNULL:!eNULL:!EXP:!SSLv2"),
+    used("Ciphersuites", Form::Text, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"),
     used("TLSMinVersion", Form::Choice(&[2, 4, 8, 16, 32]), "16"),
     used("TLSMaxVersion", Form::Choice(&[2, 4, 8, 16, 32]), "32"),
     unused("Description", Form::Text, ""),
     unused("PrivateKeyType", Form::Choice(&[0, 1, 2, 3]), "2"),
-    unused("PrivateKeyPassword", Form::Text, ""),
-    unused("VerifyDepth", Form::Number(0, 100), "9"),
-    unused("CipherList", Form::Text, ""),
-    unused("Ciphersuites", Form::Text, ""),
     unused("DiffieHellmanBits", Form::Number(0, 16384), "0"),
     unused("OCSP", Form::Flag, "0"),
     unused("OCSPTimeout", Form::Number(0, 3600), "2"),
@@ -137,7 +147,8 @@ const USER: &[Property] = &[
     used("AccountNeverExpires", Form::Flag, "0"),
     used("ChangePassword", Form::Flag, "0"),
     used("Roles", Form::Text, ""),
-    unused("PasswordNeverExpires", Form::Flag, "0"),
+    used("PasswordNeverExpires", Form::Flag, "0"),
+    used("Type", Form::Word(&["Password", "LDAP", "Delegated", "Kerberos", "OS"]), "Password"),
     unused("FullName", Form::Text, ""),
     unused("Comment", Form::Text, ""),
     unused("NameSpace", Form::Text, ""),
@@ -146,6 +157,13 @@ const USER: &[Property] = &[
     unused("PhoneNumber", Form::Text, ""),
     unused("PhoneProvider", Form::Text, ""),
     unused("AutheEnabled", Form::Text, "0"),
+];
+
+const ROLE: &[Property] = &[
+    used("Name", Form::Text, ""),
+    used("Resources", Form::Resources, ""),
+    unused("Description", Form::Text, ""),
+    unused("GrantedRoles", Form::Text, ""),
 ];
 
 const EVENT: &[Property] = &[
@@ -162,7 +180,7 @@ const SYSTEM: &[Property] = &[
     used("InvalidLoginLimit", Form::Number(0, 64), "5"),
     used("InvalidLoginAction", Form::Flag, "0"),
     used("RequiredRole", Form::Text, ""),
-    unused("PasswordExpirationDays", Form::Number(0, 99999), "0"),
+    used("PasswordExpirationDays", Form::Number(0, 99999), "0"),
     unused("AutheEnabled", Form::Mechanisms, "0"),
     unused("SSLSuperServer", Form::Choice(&[0, 1, 2]), "0"),
     unused("PasswordPattern", Form::Text, ""),
@@ -172,7 +190,8 @@ const SYSTEM: &[Property] = &[
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 6] = [Kind::SslConfig, Kind::Server, Kind::Service, Kind::User, Kind::Event, Kind::System];
+    pub const ALL: [Kind; 7] =
+        [Kind::SslConfig, Kind::Server, Kind::Service, Kind::User, Kind::Role, Kind::Event, Kind::System];
 
     /// The word that follows `Create`, `Modify` and `Delete`; also the kind's name in the database.
     pub fn word(self) -> &'static str {
@@ -181,6 +200,7 @@ impl Kind {
             Kind::Server => "Server",
             Kind::Service => "Service",
             Kind::User => "User",
+            Kind::Role => "Role",
             Kind::Event => "Event",
             Kind::System => "System",
         }
@@ -193,6 +213,7 @@ impl Kind {
             Kind::Server => SERVER,
             Kind::Service => SERVICE,
             Kind::User => USER,
+            Kind::Role => ROLE,
             Kind::Event => EVENT,
             Kind::System => SYSTEM,
         }
@@ -201,7 +222,7 @@ impl Kind {
     /// The properties that say which object is meant.
     pub fn key_properties(self) -> &'static [&'static str] {
         match self {
-            Kind::SslConfig | Kind::Service | Kind::User => &["Name"],
+            Kind::SslConfig | Kind::Service | Kind::User | Kind::Role => &["Name"],
             Kind::Server => &["Port", "BindAddress"],
             Kind::Event => &["Source", "Type", "Name"],
             Kind::System => &[],
@@ -223,7 +244,15 @@ impl Form {
     /// The stored form of `text`, or what is wrong with it. `directory` is where relative files are looked for.
     pub fn normalise(self, text: &str, directory: &Path) -> Result<String, String> {
         match self {
-            Form::Text => Ok(text.to_owned()),
+            Form::Text | Form::Secret => Ok(text.to_owned()),
+            Form::Word(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+                Some(word) => Ok((*word).to_owned()),
+                None => Err(format!("must be one of {}", words.join(", "))),
+            },
+            Form::Resources => resources(text).map(|all| {
+                let all: Vec<String> = all.iter().map(|(resource, rights)| format!("{resource}:{rights}")).collect();
+                all.join(",")
+            }),
             Form::Flag => match text {
                 "0" | "1" => Ok(text.to_owned()),
                 _ => Err("must be 0 or 1".to_owned()),
@@ -249,6 +278,23 @@ impl Form {
             Form::UserName => user_name(text).map(str::to_owned),
         }
     }
+}
+
+/// Resources with the rights to them: R, W and U.
+fn resources(text: &str) -> Result<Vec<(String, String)>, String> {
+    let one = |entry: &str| match entry.rsplit_once(':') {
+        Some((resource, rights)) if !resource.is_empty() && rights.bytes().all(|right| b"RWU".contains(&right)) => {
+            Ok((resource.to_owned(), rights.to_owned()))
+        }
+        _ => Err(format!("holds {entry:?}: write a resource and its rights, such as %Service_WebGateway:U")),
+    };
+    text.split([',', ';']).map(str::trim).filter(|entry| !entry.is_empty()).map(one).collect()
+}
+
+/// Whether what a role gives, in its stored form, holds the right to use a resource.
+pub fn gives_use(stored: &str, resource: &str) -> bool {
+    let all = resources(stored).unwrap_or_default();
+    all.iter().any(|(name, rights)| name.eq_ignore_ascii_case(resource) && rights.contains('U'))
 }
 
 fn absolute(text: &str, directory: &Path) -> Result<String, String> {
@@ -524,10 +570,32 @@ pub struct SslConfig {
     pub certificate_file: Option<PathBuf>,
     /// The key of the leaf, PEM.
     pub private_key_file: Option<PathBuf>,
+    /// The password of that key.
+    pub key_password: KeyPassword,
+    /// A directory whose PEM files are CAs too.
+    pub ca_path: Option<PathBuf>,
+    /// Revocation lists, PEM; there must be one of every CA of a client's chain.
+    pub crl_file: Option<PathBuf>,
+    /// Most CA certificates in a client's chain.
+    pub depth: u32,
+    /// OpenSSL cipher string for TLS 1.2.
+    pub cipher_list: String,
+    /// Suites for TLS 1.3, joined by colons.
+    pub cipher_suites: String,
     /// Oldest version.
     pub oldest: TlsVersion,
     /// Newest version.
     pub newest: TlsVersion,
+}
+
+/// The password of a private key; prints as nothing. Empty for none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KeyPassword(pub String);
+
+impl fmt::Debug for KeyPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyPassword(..)")
+    }
 }
 
 impl SslConfig {
@@ -553,6 +621,12 @@ impl SslConfig {
             ca_file: values.file("CAFile"),
             certificate_file: values.file("CertificateFile"),
             private_key_file: values.file("PrivateKeyFile"),
+            key_password: KeyPassword(values.text("PrivateKeyPassword").to_owned()),
+            ca_path: values.file("CAPath"),
+            crl_file: values.file("CRLFile"),
+            depth: values.number("VerifyDepth")?,
+            cipher_list: values.text("CipherList").to_owned(),
+            cipher_suites: values.text("Ciphersuites").to_owned(),
             oldest: version("TLSMinVersion")?,
             newest: version("TLSMaxVersion")?,
         })
@@ -636,7 +710,8 @@ pub struct Service {
     pub mechanisms: Mechanisms,
     /// Where connections may come from.
     pub addresses: AllowedAddresses,
-    /// Whether every authenticated user may use it; otherwise only holders of the role `%All`.
+    /// Whether every authenticated user may use it; otherwise only who has Use of the resource of its name, or the role
+    /// `%All`.
     pub public: bool,
 }
 
@@ -669,11 +744,20 @@ pub struct User {
     pub change_password: bool,
     /// Roles held.
     pub roles: Vec<String>,
+    /// The services that one of the roles gives Use of.
+    pub services: Vec<ServiceName>,
+    /// Anything but `Password`: no mechanism here is for such users.
+    pub kind: String,
+    /// Day on which the password was set, unless it never expires.
+    pub password_set: Option<Date>,
     /// Day of the last successful login; before the first one, of the account's creation.
     pub last_login: Date,
     /// Failed logins since the last successful one.
     pub invalid_attempts: u32,
 }
+
+/// The property that notes the day on which a password was set. No merge sets it.
+pub const PASSWORD_SET: &str = "PasswordSet";
 
 impl User {
     /// The view of stored values and of what the store noted about the account.
@@ -690,6 +774,12 @@ impl User {
             never_inactive: values.flag("AccountNeverExpires"),
             change_password: values.flag("ChangePassword"),
             roles: list(values.text("Roles")),
+            services: Vec::new(),
+            kind: values.text("Type").to_owned(),
+            password_set: match values.flag("PasswordNeverExpires") {
+                true => None,
+                false => day(values.text(PASSWORD_SET)).map_err(Corrupt)?,
+            },
             last_login,
             invalid_attempts,
         })
@@ -708,6 +798,8 @@ fn list(text: &str) -> Vec<String> {
 /// The settings of the whole instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
+    /// Days after which a password must be replaced; 0 for never.
+    pub password_days: u32,
     /// Auditing is on.
     pub audit: bool,
     /// Days without login after which an account is inactive; 0 means never.
@@ -724,6 +816,7 @@ impl System {
     /// The view of stored values.
     pub fn from_values(values: &Values) -> Result<System, Corrupt> {
         Ok(System {
+            password_days: values.number("PasswordExpirationDays")?,
             audit: values.flag("AuditEnabled"),
             inactive_limit: values.number("InactiveLimit")?,
             invalid_login_limit: values.number("InvalidLoginLimit")?,

@@ -69,15 +69,18 @@ struct Session<'i> {
 
 /// Serves a connection until it ends.
 pub async fn serve(instance: &Arc<Instance>, arrival: Arrival) {
-    let Some(session) = log_in(instance, arrival).await else { return };
+    let Some((session, peer)) = log_in(instance, arrival).await else { return };
     let process = session.connection.process;
+    let (service, login) = (session.service.to_string(), session.connection.login.clone());
     if let Err(error) = session.run().await {
         instance.log(&format!("process {process}: {error}"));
     }
+    let instance = instance.clone();
+    let _ = tokio::task::spawn_blocking(move || instance.note("Logout", &service, &login, &peer)).await;
 }
 
 /// Handshake and login; `None` if the client did not get in, which is then audited.
-async fn log_in(instance: &Arc<Instance>, arrival: Arrival) -> Option<Session<'_>> {
+async fn log_in(instance: &Arc<Instance>, arrival: Arrival) -> Option<(Session<'_>, Peer)> {
     let Arrival { stream, tls, address, server, port, process, deadline } = arrival;
     let mut link = Link::new(stream, LOGIN_MESSAGE_LIMIT);
     let mut peer = Peer { process, port, address: address.ip().to_canonical().to_string(), ..Peer::default() };
@@ -120,7 +123,8 @@ async fn log_in(instance: &Arc<Instance>, arrival: Arrival) -> Option<Session<'_
     let options = connect.options.to_integer().unwrap_or(0) & REDIRECT_OUTPUT;
     let namespace = told(&connect.namespace);
     let judge = instance.clone();
-    let outcome = tokio::task::spawn_blocking(move || judge.admit(&offer, &peer)).await.ok()?;
+    let judged = tokio::task::spawn_blocking(move || (judge.admit(&offer, &peer), peer)).await;
+    let (outcome, peer) = judged.ok()?;
     match outcome {
         Ok(login) => {
             let limit = match service {
@@ -132,7 +136,7 @@ async fn log_in(instance: &Arc<Instance>, arrival: Arrival) -> Option<Session<'_
             link.queue(message.sequence, Code::OK, |out| answer.write(out));
             link.flush().await.ok()?;
             let connection = Connection { process, login, tls, peer: address, namespace };
-            Some(Session { instance, link, connection, service, redirects: options != 0, proxies: 0 })
+            Some((Session { instance, link, connection, service, redirects: options != 0, proxies: 0 }, peer))
         }
         Err(refused) => {
             let text = Value::text(refused.told_to_peer());

@@ -6,7 +6,10 @@
 
 use crate::audit::{self, Filter, Record};
 use crate::merge::{Action, Remark, Verb};
-use crate::security::{Corrupt, Kind, Server, Service, ServiceName, SslConfig, System, User, Values, user_key};
+use crate::security::{
+    Corrupt, Form, Kind, Mechanisms, PASSWORD_SET, Property, Server, Service, ServiceName, SslConfig, System, User,
+    Values, gives_use, user_key,
+};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::collections::HashMap;
 use std::fmt;
@@ -103,17 +106,20 @@ impl Store {
             return Err(ApplyError::Actions(problems));
         }
         transaction.commit().map_err(|error| ApplyError::Store(self.error(error)))?;
+        drop(connection);
+        for (action, remark) in actions.iter().zip(&done) {
+            self.write_audit(&audit::change(OffsetDateTime::now_utc(), action, &remark.text))
+                .map_err(ApplyError::Store)?;
+        }
         Ok(done)
     }
 
     /// All superservers, by port and address.
     pub fn servers(&self) -> Result<Vec<Server>, StoreError> {
-        let keys: Vec<String> = self.with(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT DISTINCT key FROM security WHERE kind = ?1 ORDER BY key")?;
-            statement.query_map([Kind::Server.word()], |row| row.get(0))?.collect()
-        })?;
-        keys.iter().filter_map(|key| self.object(Kind::Server, key, Server::from_values).transpose()).collect()
+        self.keys(Kind::Server)?
+            .iter()
+            .filter_map(|key| self.object(Kind::Server, key, Server::from_values).transpose())
+            .collect()
     }
 
     /// The superserver of this configured port and address.
@@ -149,7 +155,15 @@ impl Store {
         let Some((last_login, invalid_attempts)) = account else { return Ok(None) };
         let last_login = Date::parse(&last_login, format_description!("[year]-[month]-[day]"))
             .map_err(|_| self.corrupt(Corrupt(format!("user {name} last logged in at {last_login:?}"))))?;
-        self.object(Kind::User, &key, |values| User::from_values(values, last_login, invalid_attempts))
+        let user = self.object(Kind::User, &key, |values| User::from_values(values, last_login, invalid_attempts))?;
+        let Some(mut user) = user else { return Ok(None) };
+        for role in &user.roles {
+            let stored = self.stored(Kind::Role, role)?;
+            let gives = stored.get("Resources").map_or("", String::as_str);
+            let services = [ServiceName::WebGateway, ServiceName::Bindings];
+            user.services.extend(services.into_iter().filter(|service| gives_use(gives, &service.to_string())));
+        }
+        Ok(Some(user))
     }
 
     /// Notes that a user has logged in.
@@ -176,18 +190,62 @@ impl Store {
         })
     }
 
-    /// Writes a record, if auditing and its event are enabled; says whether it did.
+    /// Counts the event of a record, and writes the record if auditing and its event are enabled; says whether it did.
     pub fn write_audit(&self, record: &Record) -> Result<bool, StoreError> {
-        if !self.system()?.audit || !self.event_enabled(record)? {
-            return Ok(false);
+        let write = self.system()?.audit && self.event_enabled(record)?;
+        let written = match write {
+            true => self.with(|connection| audit::insert(connection, record)).map(|_| true),
+            false => Ok(false),
+        };
+        let lost = u32::from(written.is_err());
+        let key = audit::event_key(record);
+        self.with(|connection| audit::count(connection, &key, u32::from(write) - lost, lost))?;
+        written
+    }
+
+    /// How often each event has happened since the start, and how often it was written or lost.
+    pub fn audit_counters(&self) -> Result<Vec<audit::Counter>, StoreError> {
+        self.with(audit::counters)
+    }
+
+    /// Begins to count anew, as a start does.
+    pub fn reset_audit_counters(&self) -> Result<(), StoreError> {
+        self.with(|connection| connection.execute("DELETE FROM audit_counter", []).map(drop))
+    }
+
+    /// The keys of all objects of a kind, in their order.
+    pub fn keys(&self, kind: Kind) -> Result<Vec<String>, StoreError> {
+        self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT DISTINCT key FROM security WHERE kind = ?1 ORDER BY key")?;
+            statement.query_map([kind.word()], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// Every property of an object with its value, that of its default included; secrets as `(set)` or nothing. `None` if
+    /// there is no such object.
+    pub fn properties(&self, kind: Kind, key: &str) -> Result<Option<Vec<(&'static str, String)>>, StoreError> {
+        let stored = self.stored(kind, key)?;
+        if stored.is_empty() && !kind.is_built_in() {
+            return Ok(None);
         }
-        self.with(|connection| audit::insert(connection, record)).map(|_| true)
+        let shown = |property: &Property| {
+            let value = stored.get(property.name).map_or(property.default, String::as_str);
+            let secret = matches!(property.form, Form::Password | Form::Secret) && !value.is_empty();
+            let value = match property.form {
+                _ if secret => "(set)".to_owned(),
+                Form::Mechanisms => Mechanisms(value.parse().unwrap_or(0)).to_string(),
+                _ => value.to_owned(),
+            };
+            (property.name, value)
+        };
+        Ok(Some(kind.properties().iter().filter(|property| property.used).map(shown).collect()))
     }
 
     fn event_enabled(&self, record: &Record) -> Result<bool, StoreError> {
-        let key = format!("{}|{}|{}", record.source, record.kind, record.event);
-        let stored = self.stored(Kind::Event, &key)?;
-        Ok(stored.get("Enabled").map_or(record.event == "LoginFailure", |enabled| enabled == "1"))
+        let stored = self.stored(Kind::Event, &audit::event_key(record))?;
+        let by_default = record.event == "LoginFailure" || record.kind == "%Security";
+        Ok(stored.get("Enabled").map_or(by_default, |enabled| enabled == "1"))
     }
 
     /// The audit records that pass the filter, oldest first.
@@ -277,6 +335,9 @@ fn apply_one(transaction: &Transaction<'_>, action: &Action, today: Date) -> rus
     )?;
     for (property, value) in values {
         upsert.execute([kind.word(), key, property, value])?;
+    }
+    if *kind == Kind::User && values.iter().any(|(property, _)| *property == "Password") {
+        upsert.execute([kind.word(), key, PASSWORD_SET, &today.to_string()])?;
     }
     if *kind == Kind::User {
         transaction.execute(

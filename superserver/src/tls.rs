@@ -2,15 +2,21 @@
 //! the facts about it.
 
 use crate::password::hex;
-use crate::security::{ClientVerification, SslConfig, TlsVersion};
+use crate::security::{ClientVerification, KeyPassword, SslConfig, TlsVersion};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use sclera::identity::cipher_string;
+use sclera::identity::encrypted::{Locked, LockedKey};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -90,18 +96,20 @@ pub fn server_config(config: &SslConfig) -> Result<ServerConfig, Vec<String>> {
     if versions.is_empty() {
         problems.push("TLSMinVersion and TLSMaxVersion hold neither 16 (TLS 1.2) nor 32 (TLS 1.3)".to_owned());
     }
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(restricted_provider(config));
     let chain = needed(&mut problems, "CertificateFile", &config.certificate_file)
         .and_then(|file| noted(&mut problems, certificates("CertificateFile", file)));
     let key = needed(&mut problems, "PrivateKeyFile", &config.private_key_file)
-        .and_then(|file| noted(&mut problems, private_key(file)));
+        .and_then(|file| noted(&mut problems, private_key(file, &config.key_password)));
     let verifier = noted(&mut problems, client_verifier(config, &provider));
     let (Some(chain), Some(key), Some(verifier), true) = (chain, key, verifier, problems.is_empty()) else {
         return Err(problems);
     };
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
-        .map_err(|error| vec![format!("TLSMinVersion and TLSMaxVersion cannot be used: {error}")])?
+        .map_err(|error| {
+            vec![format!("TLSMinVersion, TLSMaxVersion, CipherList, Ciphersuites leave nothing: {error}")]
+        })?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(|error| vec![pair_problem(config, &error)])?;
@@ -118,24 +126,122 @@ fn versions(config: &SslConfig) -> Vec<&'static SupportedProtocolVersion> {
         .collect()
 }
 
+/// The suites that CipherList and Ciphersuites name, in their order.
+fn restricted_provider(config: &SslConfig) -> CryptoProvider {
+    let all = aws_lc_rs::default_provider();
+    let of_1_3 = config.cipher_suites.split(':').filter_map(|name| {
+        let named = |suite: &&SupportedCipherSuite| {
+            suite.tls13().is_some() && format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1) == name.trim()
+        };
+        all.cipher_suites.iter().find(named).copied()
+    });
+    let older = cipher_string::select(&config.cipher_list).suites;
+    let older =
+        older.into_iter().filter_map(|wanted| all.cipher_suites.iter().find(|it| it.suite() == wanted).copied());
+    let cipher_suites = of_1_3.chain(older).collect();
+    CryptoProvider { cipher_suites, ..all }
+}
+
 fn client_verifier(config: &SslConfig, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
     if config.verification == ClientVerification::None {
         return Ok(Arc::new(NoClientAuth));
     }
-    let file = config.ca_file.as_ref().ok_or("CAFile is missing; VerifyPeer needs it (#986)")?;
+    let mut files: Vec<(&str, PathBuf)> = config.ca_file.iter().map(|file| ("CAFile", file.clone())).collect();
+    if let Some(directory) = &config.ca_path {
+        files.extend(pem_files(directory)?.into_iter().map(|file| ("CAPath", file)));
+    }
+    if files.is_empty() {
+        return Err("CAFile is missing; VerifyPeer needs it, or CAPath (#986)".to_owned());
+    }
     let mut roots = RootCertStore::empty();
-    for authority in certificates("CAFile", file)? {
-        roots.add(authority).map_err(|error| {
-            format!("CAFile={} holds a certificate that is no CA's: {error} (#743)", file.display())
-        })?;
+    for (setting, file) in &files {
+        for authority in certificates(setting, file)? {
+            roots.add(authority).map_err(|error| {
+                format!("{setting}={} holds a certificate that is no CA's: {error} (#743)", file.display())
+            })?;
+        }
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let builder = match &config.crl_file {
+        Some(file) => builder.with_crls(revocations(file)?),
+        None => builder,
+    };
     let builder = match config.verification {
         ClientVerification::Request => builder.allow_unauthenticated(),
         _ => builder,
     };
-    let verifier = builder.build().map_err(|error| format!("CAFile={} cannot be used: {error}", file.display()))?;
-    Ok(verifier)
+    let inner = builder.build().map_err(|error| format!("CAFile, CAPath or CRLFile cannot be used: {error}"))?;
+    Ok(Arc::new(NotTooDeep { inner, most: config.depth as usize }))
+}
+
+/// VerifyDepth: a client's chain may hold only so many CAs, the root at its end included.
+#[derive(Debug)]
+struct NotTooDeep {
+    inner: Arc<dyn ClientCertVerifier>,
+    most: usize,
+}
+
+impl ClientCertVerifier for NotTooDeep {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if intermediates.len() + 1 > self.most {
+            return Err(rustls::CertificateError::ApplicationVerificationFailure.into());
+        }
+        self.inner.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// The PEM files of a directory, by name.
+fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let problem = |error: std::io::Error| format!("CAPath={} cannot be read: {error}", directory.display());
+    let entries: Vec<_> = std::fs::read_dir(directory).map_err(problem)?.collect::<Result<_, _>>().map_err(problem)?;
+    let is_pem = |path: &PathBuf| path.extension().is_some_and(|it| ["pem", "crt", "cer"].iter().any(|pem| it == *pem));
+    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(is_pem).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn revocations(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let problem = |error: pem::Error| file_problem("CRLFile", file, &error, "revocation list");
+    let lists: Vec<_> = CertificateRevocationListDer::pem_file_iter(file)
+        .map_err(problem)?
+        .collect::<Result<_, _>>()
+        .map_err(problem)?;
+    if lists.is_empty() { Err(problem(pem::Error::NoItemsFound)) } else { Ok(lists) }
 }
 
 fn certificates(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -148,14 +254,21 @@ fn certificates(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static
     Ok(certificates)
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| {
-        let encrypted = std::fs::read_to_string(file).is_ok_and(|text| text.contains("ENCRYPTED"));
-        if encrypted {
-            let file = file.display();
-            return format!("PrivateKeyFile={file} is encrypted; store it without a password (openssl pkey) (#732)");
-        }
-        file_problem("PrivateKeyFile", file, &error, "private key")
+fn private_key(file: &Path, password: &KeyPassword) -> Result<PrivateKeyDer<'static>, String> {
+    let content =
+        std::fs::read(file).map_err(|error| file_problem("PrivateKeyFile", file, &pem::Error::Io(error), ""))?;
+    let name = file.display();
+    let Some(locked) = Locked::find(&content) else {
+        return PrivateKeyDer::from_pem_slice(&content)
+            .map_err(|error| file_problem("PrivateKeyFile", file, &error, "private key"));
+    };
+    if password.0.is_empty() {
+        return Err(format!("PrivateKeyFile={name} is encrypted, and PrivateKeyPassword is empty (#732)"));
+    }
+    locked.open(&password.0).map_err(|reason| match reason {
+        LockedKey::WrongPassword => format!("PrivateKeyFile={name} is not opened by PrivateKeyPassword (#732)"),
+        LockedKey::Unsupported(how) => format!("PrivateKeyFile={name} is protected by {how}, which is not supported"),
+        LockedKey::Damaged => format!("PrivateKeyFile={name} is no good PEM file"),
     })
 }
 
@@ -201,7 +314,7 @@ pub struct TlsKeeper {
 #[derive(Clone, PartialEq, Eq)]
 struct Stamp {
     config: SslConfig,
-    files: [Option<(SystemTime, u64)>; 3],
+    files: [Option<(SystemTime, u64)>; 5],
 }
 
 /// The rustls configuration for a new connection, and what there is to complain about.
@@ -232,7 +345,8 @@ impl TlsKeeper {
 
 impl Stamp {
     fn of(config: &SslConfig) -> Stamp {
-        let files = [&config.ca_file, &config.certificate_file, &config.private_key_file].map(|file| {
+        let SslConfig { ca_file, certificate_file, private_key_file, ca_path, crl_file, .. } = config;
+        let files = [ca_file, certificate_file, private_key_file, ca_path, crl_file].map(|file| {
             let data = std::fs::metadata(file.as_ref()?).ok()?;
             Some((data.modified().ok()?, data.len()))
         });
@@ -261,6 +375,12 @@ mod tests {
             ca_file: file("ca.pem", issued.cert.pem()),
             certificate_file: file("server.pem", issued.cert.pem()),
             private_key_file: file("server.key", issued.signing_key.serialize_pem()),
+            key_password: KeyPassword::default(),
+            ca_path: None,
+            crl_file: None,
+            depth: 9,
+            cipher_list: "ALL".to_owned(),
+            cipher_suites: "TLS_AES_256_GCM_SHA384".to_owned(),
             oldest: TlsVersion::Tls12,
             newest: TlsVersion::Tls13,
         }
@@ -295,7 +415,10 @@ mod tests {
             (&|config| config.certificate_file = Some(path("text.pem")), "text.pem holds no certificate"),
             (&|config| config.ca_file = Some(path("text.pem")), "CAFile="),
             (&|config| config.private_key_file = Some(path("other.key")), "does not belong to CertificateFile"),
-            (&|config| config.private_key_file = Some(path("locked.key")), "is encrypted"),
+            (
+                &|config| config.private_key_file = Some(path("locked.key")),
+                "is encrypted, and PrivateKeyPassword is empty",
+            ),
         ];
         for (change, expected) in cases {
             let mut config = good(&directory);

@@ -3,4 +3,5 @@
 mod calls;
 mod logins;
 mod program;
+mod security;
 mod support;

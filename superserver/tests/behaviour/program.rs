@@ -71,3 +71,46 @@ fn mistakes_end_the_program_with_a_line_each() {
     let output = program(directory.path(), &["audit", "list", "--data", "nowhere"]);
     assert!(!output.status.success() && text(&output.stderr).contains("--data"));
 }
+
+#[test]
+fn users_services_and_the_audit_are_changed_by_commands_and_live() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("superserver.cpf", "[Actions]\nCreateServer:Port=51773,BindAddress=127.0.0.1,EnableCSP=1\n");
+    write("word", "right\n");
+    let (mut child, address) = run(directory.path());
+    let command = |arguments: &[&str]| {
+        let output = program(directory.path(), arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert!(text(&output.stdout).lines().all(|line| line.len() <= 80), "{output:?}");
+        text(&output.stdout).to_owned()
+    };
+    let denied = Err(Failure::Refused(417, "Access Denied".to_owned()));
+    command(&["audit", "disable"]);
+    assert_eq!(Client::plain(address).log_in(GATEWAY), denied);
+    assert!(!command(&["audit", "list"]).contains("LoginFailure"), "auditing is off");
+    let counters = command(&["audit", "counters"]);
+    assert!(
+        counters.lines().any(|line| line.starts_with("%System/%Login/LoginFailure") && line.contains(" 1 ")),
+        "{counters}"
+    );
+    command(&["audit", "enable"]);
+    command(&["audit", "enable", "Login"]);
+
+    command(&["user", "create", "gw", "--password-file", "word", "Roles=Gateways"]);
+    assert!(command(&["user", "list"]).starts_with("gw "));
+    assert!(command(&["user", "show", "GW"]).contains("Password=(set)"));
+    assert!(Client::plain(address).log_in(GATEWAY).is_ok());
+    assert!(command(&["audit", "list", "--event", "Login"]).contains("%Service_WebGateway login"));
+    command(&["service", "modify", "%Service_WebGateway", "Public=0"]);
+    assert_eq!(Client::plain(address).log_in(GATEWAY), denied);
+    command(&["role", "create", "Gateways", "Resources=%Service_WebGateway:U"]);
+    assert!(Client::plain(address).log_in(GATEWAY).is_ok());
+    command(&["user", "delete", "gw"]);
+    assert_eq!(Client::plain(address).log_in(GATEWAY), denied);
+    let visible = program(directory.path(), &["user", "modify", "gw", "Password=x"]);
+    assert!(!visible.status.success() && text(&visible.stderr).contains("--password-file"), "{visible:?}");
+
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+}

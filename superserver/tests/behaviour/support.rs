@@ -64,6 +64,27 @@ impl Pki {
         std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
     }
 
+    /// Writes a revocation list with that certificate in it.
+    pub fn revoke(&self, file: &str, list: &str) {
+        let der = CertificateDer::from_pem_file(self.path(&format!("{file}.pem"))).unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let revoked = rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(certificate.raw_serial()),
+            revocation_time: rcgen::date_time_ymd(2025, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2025, 1, 1),
+            next_update: rcgen::date_time_ymd(2099, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        std::fs::write(self.path(list), params.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
     }
