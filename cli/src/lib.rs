@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod edit;
 pub mod explain;
 pub mod help;
+pub mod identity;
 pub mod legacy;
 pub mod pki;
 pub mod setup;
@@ -52,6 +53,9 @@ enum Command {
     Test(test::Options),
     /// Look at everything that can be wrong, and say what to do: files, permissions, SELinux, the connection.
     Doctor(doctor::Options),
+    /// The gateway's certificates: show, check, replace.
+    #[command(subcommand)]
+    Identity(identity::Command),
     /// Set up mutual TLS for a server, guided.
     #[command(subcommand)]
     Setup(setup::Command),
@@ -121,6 +125,7 @@ pub fn run(
             Command::Explain(options) => explain::run(options, out, err),
             Command::Test(options) => test::run(options, out, err),
             Command::Doctor(options) => doctor::run(options, out, err),
+            Command::Identity(command) => identity::run(command, out, err),
             Command::Setup(command) => setup::run(command, out, err),
             Command::Pki(command) => pki::run(command, out, err),
             Command::Cvtcfg(command) => legacy::cvtcfg(command, out, err),

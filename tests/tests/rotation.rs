@@ -201,3 +201,45 @@ fn nothing_is_sent_with_a_certificate_that_has_ended() {
     assert!(wait_until(|| (nginx.get("/csp/demo/").status == 200).then_some(())).is_some(), "{}", nginx.error_log());
     assert!(nginx.stop());
 }
+
+#[test]
+fn sclera_identity_shows_checks_and_replaces_what_the_superserver_accepts() {
+    let scene = Scene::new();
+    let config = scene.csp_ini();
+    let sclera = |arguments: &[&str]| {
+        let output = std::process::Command::new(sclera_tests::program("sclera"))
+            .arg("identity")
+            .args(arguments)
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), text)
+    };
+    let (status, text) = sclera(&["show", "LOCAL"]);
+    assert!(status == 0 && text.contains("gateway: CN=WebUser; serial "), "{text}");
+    assert_eq!(sclera(&["check", "LOCAL"]).0, 0);
+
+    let nginx = Nginx::start(&scene, NGINX);
+    let first = serial(&nginx);
+    let ca = Ca::of(scene.directory());
+    let stage = |pair: &Pair, more: &[&str]| {
+        let (certificate, key) = (pair.certificate.to_str().unwrap(), pair.key.to_str().unwrap());
+        sclera(&[&["stage", "LOCAL", "--certificate", certificate, "--key", key], more].concat())
+    };
+    let other = ca.issue("other", &Leaf::gateway("Other"));
+    let (status, text) = stage(&other, &[]);
+    assert!(status == 2 && text.contains("names the user Other"), "{text}");
+    let (status, text) = stage(&other, &["--new-user"]);
+    assert!(status == 2 && text.contains("SCLERA-400") && text.contains("nothing was replaced"), "{text}");
+    let mixed = Pair { certificate: ca.issue("next", &Leaf::gateway(USER)).certificate, key: other.key };
+    assert!(stage(&mixed, &[]).1.contains("SCLERA-118"));
+    assert_eq!(serial(&nginx), first);
+
+    let (status, text) = stage(&ca.issue("next", &Leaf::gateway(USER)), &[]);
+    assert!(status == 0 && text.contains("gateway.key replaced; the old one is "), "{text}");
+    assert!(scene.directory().join("gateway.pem.old").exists());
+    assert!(wait_until(|| (serial(&nginx) != first).then_some(())).is_some(), "{}", nginx.error_log());
+    assert!(nginx.stop());
+}
