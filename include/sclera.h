@@ -25,7 +25,7 @@
  * Strings (const char *) end with NUL and are UTF-8; slices need neither.
  *
  * Growth. Structs that begin with `size` may grow at their end: set it to sizeof the struct before passing it, also for
- * structs that are filled. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
+ * structs that are filled. A library takes the smaller structs of older hosts, and the larger ones of newer hosts. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
  *
  * Secrets. No log line, error text, failure message or page holds a password or a key.
  *
@@ -98,6 +98,18 @@ typedef enum sclera_step {
     SCLERA_STEP_ABORT = 5,
 } sclera_step;
 
+// What a conversation waits for. Whatever it is, send what sclera_protocol_unsent gives.
+typedef enum sclera_protocol_state {
+    // Bytes of the superserver: sclera_protocol_receive.
+    SCLERA_PROTOCOL_NEEDS_INPUT = 0,
+    // Logged in and at rest: sclera_protocol_call may begin a call.
+    SCLERA_PROTOCOL_READY = 1,
+    // A call has been answered: sclera_protocol_answer.
+    SCLERA_PROTOCOL_ANSWERED = 2,
+    // It is over: sclera_protocol_failure says why.
+    SCLERA_PROTOCOL_FAILED = 3,
+} sclera_protocol_state;
+
 // Events of a descriptor, to be joined by `|`.
 typedef enum sclera_event {
     SCLERA_READ = 1,
@@ -130,6 +142,12 @@ typedef struct sclera_exchange sclera_exchange;
 // The configuration of a web server's gateway. Opened before the fork: it has no thread and no socket. Any thread may
 // use it.
 typedef struct sclera_gateway sclera_gateway;
+
+// One conversation. One thread at a time.
+typedef struct sclera_protocol sclera_protocol;
+
+// What a trial found. Any thread may read it.
+typedef struct sclera_trial sclera_trial;
 
 // One worker process's pools and its caretaker thread. Any thread may use it.
 typedef struct sclera_worker sclera_worker;
@@ -252,8 +270,16 @@ typedef struct sclera_failure {
     // The status that belongs to it.
     uint16_t http_status;
     // One line for the log: code, name, server, what happened, what to do, request id. No secret. Valid until the
-    // exchange is freed. The host logs it, once.
+    // object that failed is freed. The host logs it, once.
     const char *message;
+    // How far things had come, such as "TLS". Static.
+    const char *stage;
+    // Whose fault it is: "configuration", "network", "superserver", "application", "browser", "load" or "Sclera". Static.
+    const char *fault;
+    // What to do, in one sentence. Static.
+    const char *remedy;
+    // Nothing of the request has reached an application: it may be sent again.
+    bool repeatable;
 } sclera_failure;
 
 // A value. Only the field that `kind` names counts; set the others to 0.
@@ -266,6 +292,21 @@ typedef struct sclera_value {
     int64_t integer;
     double number;
 } sclera_value;
+
+// Where a server is, and what its link needs. Fill `size` before it is filled.
+typedef struct sclera_target {
+    // sizeof(sclera_target).
+    size_t size;
+    // Name or address to connect to. Valid until the protocol object is freed.
+    const char *host;
+    // Name that the certificate must be issued to, and for SNI. Valid until the protocol object is freed.
+    const char *server_name;
+    uint16_t port;
+    // Whether the link is TLS. The host must then not speak without.
+    bool tls;
+    // Changes when the gateway's certificates do: connections made with another one are to be retired.
+    uint64_t generation;
+} sclera_target;
 
 #ifdef __cplusplus
 extern "C" {
@@ -419,6 +460,74 @@ struct sclera_slice sclera_answer_output(const struct sclera_answer *answer);
 
 // Frees an answer. NULL is fine.
 void sclera_answer_free(struct sclera_answer *answer);
+
+// Begins to log in to the server of this name, with user name and password if the profile has them, else as whom the
+// link's certificate names. Nothing is sent: connect as sclera_protocol_target says, then send what
+// sclera_protocol_unsent gives. Free it with sclera_protocol_free.
+enum sclera_result sclera_protocol_begin(const struct sclera_worker *worker,
+                                         const char *server,
+                                         struct sclera_protocol **out);
+
+// Where to connect, and how.
+enum sclera_result sclera_protocol_target(const struct sclera_protocol *protocol, struct sclera_target *out);
+
+// The bytes to send now; empty if there are none. Valid until the next call with this object. They may hold a
+// password: without TLS they are readable on the way.
+struct sclera_slice sclera_protocol_unsent(const struct sclera_protocol *protocol);
+
+// The first `count` of these bytes have been sent.
+void sclera_protocol_sent(struct sclera_protocol *protocol, size_t count);
+
+// Takes bytes that came from the superserver, all of them, and says what is waited for now.
+enum sclera_protocol_state sclera_protocol_receive(struct sclera_protocol *protocol,
+                                                   const uint8_t *data,
+                                                   size_t length);
+
+// The link has broken. `alert` is the number of the TLS alert that the superserver sent, such as 48, or negative if it
+// sent none. Over TLS 1.3 a refused certificate shows only here, after the handshake. Afterwards
+// sclera_protocol_failure says what it means.
+void sclera_protocol_broken(struct sclera_protocol *protocol,
+                            int32_t alert);
+
+// What is waited for.
+enum sclera_protocol_state sclera_protocol_standing(const struct sclera_protocol *protocol);
+
+// Begins a call of a class method; SCLERA_WRONG_STATE if the conversation is not at rest.
+enum sclera_result sclera_protocol_call(struct sclera_protocol *protocol,
+                                        const char *class_name,
+                                        const char *method,
+                                        const struct sclera_value *arguments,
+                                        size_t count);
+
+// Takes the answer of the call; free it with sclera_answer_free. The conversation is at rest again.
+enum sclera_result sclera_protocol_answer(struct sclera_protocol *protocol, struct sclera_answer **out);
+
+// Why the conversation is over; false if it is not. The message is valid until the object is freed.
+bool sclera_protocol_failure(struct sclera_protocol *protocol, struct sclera_failure *out);
+
+// Frees a conversation; the link is the host's to close. NULL is fine.
+void sclera_protocol_free(struct sclera_protocol *protocol);
+
+// Connects to a server of a CSP.ini, logs in and makes one call; blocks within the server's timeouts. `settings` are
+// keys and values that stand in for the file's, which stays as it is. SCLERA_OK says that the trial was made, whatever
+// it found: see sclera_trial_failure. Free it with sclera_trial_free.
+enum sclera_result sclera_trial_run(const char *config_path,
+                                    const char *server,
+                                    const struct sclera_pair *settings,
+                                    size_t count,
+                                    struct sclera_trial **out);
+
+// Whether the trial failed; fills `out` with why. False: all is well, and `out` is not written.
+bool sclera_trial_failure(const struct sclera_trial *trial, struct sclera_failure *out);
+
+// The report for people, in lines of at most 80 columns. Holds no secret. Valid until the trial is freed.
+struct sclera_slice sclera_trial_text(const struct sclera_trial *trial);
+
+// The same for programs, as a JSON object. Valid until the trial is freed.
+struct sclera_slice sclera_trial_json(const struct sclera_trial *trial);
+
+// Frees a trial. NULL is fine.
+void sclera_trial_free(struct sclera_trial *trial);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -4,7 +4,16 @@
 //! run, the HTTP status a browser sees, and the remedy an administrator reads. The number's hundreds are the [`Stage`].
 //! `docs/failures.md` is written from here.
 
+use std::ffi::CStr;
 use std::fmt;
+
+/// A literal that ends with NUL, as C wants it.
+const fn c_literal(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
+    }
+}
 
 /// Whose fault a failure is: the first question support asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +102,11 @@ macro_rules! failures {
             /// What to do about it, in one sentence that names the setting.
             pub fn remedy(self) -> &'static str {
                 match self { $(Code::$variant => $remedy,)* }
+            }
+
+            /// The same for C.
+            pub fn c_remedy(self) -> &'static CStr {
+                match self { $(Code::$variant => c_literal(concat!($remedy, "\0")),)* }
             }
         }
     };
@@ -284,33 +298,43 @@ failures! {
 }
 
 impl Fault {
-    /// Whose fault, in a word or two.
+    /// Whose fault, in a word.
     pub fn word(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// The same for C.
+    pub fn c_name(self) -> &'static CStr {
         match self {
-            Fault::Configuration => "configuration",
-            Fault::Network => "network",
-            Fault::Server => "superserver",
-            Fault::Application => "application",
-            Fault::Client => "browser",
-            Fault::Capacity => "load",
-            Fault::Sclera => "Sclera",
+            Fault::Configuration => c"configuration",
+            Fault::Network => c"network",
+            Fault::Server => c"superserver",
+            Fault::Application => c"application",
+            Fault::Client => c"browser",
+            Fault::Capacity => c"load",
+            Fault::Sclera => c"Sclera",
         }
     }
 }
 
 impl Stage {
-    /// What is being done at this stage.
-    pub fn title(self) -> &'static str {
+    /// What is being done at this stage, in a few words.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// The same for C.
+    pub fn c_name(self) -> &'static CStr {
         match self {
-            Stage::Configuration => "1xx: configuration",
-            Stage::Connect => "2xx: reaching the superserver",
-            Stage::Tls => "3xx: TLS",
-            Stage::Login => "4xx: login",
-            Stage::Protocol => "5xx: the superserver's protocol",
-            Stage::Answer => "6xx: the answer",
-            Stage::Queue => "7xx: waiting for a connection",
-            Stage::Request => "8xx: the browser's request",
-            Stage::Internal => "9xx: Sclera itself",
+            Stage::Configuration => c"configuration",
+            Stage::Connect => c"reaching the superserver",
+            Stage::Tls => c"TLS",
+            Stage::Login => c"login",
+            Stage::Protocol => c"the superserver's protocol",
+            Stage::Answer => c"the answer",
+            Stage::Queue => c"waiting for a connection",
+            Stage::Request => c"the browser's request",
+            Stage::Internal => c"Sclera itself",
         }
     }
 }
@@ -379,7 +403,7 @@ fn page() -> String {
     for &code in Code::ALL {
         if stage != Some(code.stage()) {
             stage = Some(code.stage());
-            page += &format!("\n## {}\n\n", code.stage().title());
+            page += &format!("\n## {}xx: {}\n\n", code as u16 / 100, code.stage().name());
             page +=
                 "| code | name | whose fault | repeat | status | what to do |\n| --- | --- | --- | --- | --- | --- |\n";
         }

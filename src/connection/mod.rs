@@ -4,6 +4,7 @@
 //! [`Talk`], which is dirty: it becomes a connection again only by reaching the end of the answer, and closes otherwise.
 
 pub mod diagnosis;
+pub mod dialogue;
 pub mod link;
 pub mod opening;
 pub mod resolve;

@@ -248,32 +248,13 @@ impl Opening {
     }
 
     fn start_login(&self, mut link: Box<Link>) -> Result<Turn, Failure> {
-        let request = self.login_request()?;
+        let request = login_request(&self.server)
+            .ok_or_else(|| self.failure(Code::PasswordUnusable, "its password cannot be used"))?;
         let mut out = Vec::new();
         let next = login::start(request, &mut out);
         link.queue(&out).map_err(|error| self.broken(&error, Stage::Login))?;
         let assembler = Assembler::new(login::LOGIN_MESSAGE_LIMIT);
         Ok(Turn::Go(State::HandshakeAnswer { link, assembler, next }))
-    }
-
-    /// User name and password, or neither: what they are was decided by [`credential`].
-    fn login_request(&self) -> Result<LoginRequest, Failure> {
-        let (username, password) = match credential(&self.server) {
-            Credential::Password { username, password, .. } => {
-                let Ok(password) = password.value.reveal() else {
-                    return Err(self.failure(Code::PasswordUnusable, "its password cannot be used"));
-                };
-                (username.value.as_str(), password)
-            }
-            Credential::MutualTls { .. } | Credential::Unauthenticated => ("", ""),
-        };
-        let name = rustix::system::uname();
-        Ok(LoginRequest {
-            namespace: self.server.namespace.clone(),
-            username: Zeroizing::new(username.to_owned()),
-            password: Zeroizing::new(password.to_owned()),
-            host_name: name.nodename().to_string_lossy().into_owned(),
-        })
     }
 
     fn next_message(
@@ -335,6 +316,22 @@ impl Opening {
         let waited = seconds(self.started.elapsed());
         Failure::new(code, format!("{}: {what} (after {waited})", describe_server(&self.server, self.address)))
     }
+}
+
+/// What to log in with: user name and password, or neither, as [`credential`] decides. `None` if the password cannot be
+/// used.
+pub fn login_request(server: &Server) -> Option<LoginRequest> {
+    let (username, password) = match credential(server) {
+        Credential::Password { username, password, .. } => (username.value.as_str(), password.value.reveal().ok()?),
+        Credential::MutualTls { .. } | Credential::Unauthenticated => ("", ""),
+    };
+    let name = rustix::system::uname();
+    Some(LoginRequest {
+        namespace: server.namespace.clone(),
+        username: Zeroizing::new(username.to_owned()),
+        password: Zeroizing::new(password.to_owned()),
+        host_name: name.nodename().to_string_lossy().into_owned(),
+    })
 }
 
 /// How a TLS server answers a client that speaks without TLS: the start of an alert record.

@@ -25,7 +25,7 @@
  * Strings (const char *) end with NUL and are UTF-8; slices need neither.
  *
  * Growth. Structs that begin with `size` may grow at their end: set it to sizeof the struct before passing it, also for
- * structs that are filled. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
+ * structs that are filled. A library takes the smaller structs of older hosts, and the larger ones of newer hosts. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
  *
  * Secrets. No log line, error text, failure message or page holds a password or a key.
  *

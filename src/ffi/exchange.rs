@@ -1,6 +1,6 @@
 //! The exchange: one HTTP request.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Instant;
 
 use super::worker::sclera_worker;
@@ -10,8 +10,10 @@ use super::{
 };
 use crate::exchange::request::{BodyLength, Request};
 use crate::exchange::{Exchange, Step};
+use crate::failure::{Code, Retry};
 
 /// A request, as the web server has it. Nothing of it is needed after sclera_exchange_begin has returned.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct sclera_request {
     /// sizeof(sclera_request).
@@ -72,6 +74,7 @@ pub enum sclera_event {
 }
 
 /// What an exchange waits for.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct sclera_wants {
     /// sizeof(sclera_wants).
@@ -89,6 +92,7 @@ pub struct sclera_wants {
 }
 
 /// A response head. The pointers are valid until the exchange is freed.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct sclera_response {
     /// sizeof(sclera_response).
@@ -105,6 +109,7 @@ pub struct sclera_response {
 }
 
 /// Why an exchange failed.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct sclera_failure {
     /// sizeof(sclera_failure).
@@ -114,8 +119,48 @@ pub struct sclera_failure {
     /// The status that belongs to it.
     pub http_status: u16,
     /// One line for the log: code, name, server, what happened, what to do, request id. No secret. Valid until the
-    /// exchange is freed. The host logs it, once.
+    /// object that failed is freed. The host logs it, once.
     pub message: *const c_char,
+    /// How far things had come, such as "TLS". Static.
+    pub stage: *const c_char,
+    /// Whose fault it is: "configuration", "network", "superserver", "application", "browser", "load" or "Sclera". Static.
+    pub fault: *const c_char,
+    /// What to do, in one sentence. Static.
+    pub remedy: *const c_char,
+    /// Nothing of the request has reached an application: it may be sent again.
+    pub repeatable: bool,
+}
+
+impl Default for sclera_failure {
+    fn default() -> sclera_failure {
+        let none = std::ptr::null();
+        sclera_failure {
+            size: 0,
+            code: 0,
+            http_status: 0,
+            message: none,
+            stage: none,
+            fault: none,
+            remedy: none,
+            repeatable: false,
+        }
+    }
+}
+
+impl sclera_failure {
+    /// A failure as C sees it; the message lives as long as its owner.
+    pub(super) fn of(code: Code, message: &CStr) -> sclera_failure {
+        sclera_failure {
+            size: 0,
+            code: code as u32,
+            http_status: code.http_status(),
+            message: message.as_ptr(),
+            stage: code.stage().c_name().as_ptr(),
+            fault: code.fault().c_name().as_ptr(),
+            remedy: code.c_remedy().as_ptr(),
+            repeatable: code.retry() == Retry::Safe,
+        }
+    }
 }
 
 /// One request being answered. One thread at a time.
@@ -304,8 +349,7 @@ export! {
         // SAFETY: the contract.
         let Some(exchange) = (unsafe { shared(exchange) }) else { return false };
         let (Some(failure), Some(message)) = (exchange.exchange.failure(), &exchange.message) else { return false };
-        let code = failure.code as u32;
-        let failure = sclera_failure { size: 0, code, http_status: failure.code.http_status(), message: message.as_ptr() };
+        let failure = sclera_failure::of(failure.code, message);
         // SAFETY: the contract.
         unsafe { fill(out, "failure", failure) == sclera_result::SCLERA_OK }
     }

@@ -27,6 +27,7 @@ pub type sclera_log_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, level: sclera_level, text: *const c_char, length: usize)>;
 
 /// How a gateway is opened.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct sclera_options {
     /// sizeof(sclera_options).
@@ -46,6 +47,7 @@ pub struct sclera_options {
 }
 
 /// The user whose access to files is checked.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct sclera_user {
     /// sizeof(sclera_user).

@@ -10,6 +10,8 @@ pub mod answer;
 pub mod connection;
 pub mod exchange;
 pub mod gateway;
+pub mod protocol;
+pub mod trial;
 pub mod worker;
 
 use std::cell::RefCell;
@@ -151,6 +153,7 @@ after_panic! {
     sclera_slice => sclera_slice::EMPTY,
     sclera_result => sclera_result::SCLERA_PANIC,
     exchange::sclera_step => exchange::sclera_step::SCLERA_STEP_ABORT,
+    protocol::sclera_protocol_state => protocol::sclera_protocol_state::SCLERA_PROTOCOL_FAILED,
 }
 
 impl sclera_slice {
@@ -246,52 +249,69 @@ unsafe fn take<T>(object: *mut T) -> Option<Box<T>> {
     }
 }
 
-/// A struct that begins with its size, so that it may grow in later releases.
+/// A struct that begins with its size, so that it may grow at its end in later releases.
 ///
 /// # Safety
 ///
-/// The first field is `size: usize`.
-unsafe trait Sized1 {
-    fn size(&self) -> usize;
+/// The first field is `size: usize`, and every field may be all zeros, which is then the default of fields that a caller
+/// of an older release does not know.
+unsafe trait Sized1: Copy {
+    /// Its size in the first release that had it.
+    const FIRST: usize;
 }
 
-/// A sized struct of the caller, if it is as large as this release's.
+/// How many bytes of a sized struct its caller has.
 ///
 /// # Safety
 ///
 /// `pointer` is NULL, or points to a struct whose `size` field tells how many of its bytes are valid.
-unsafe fn sized<'a, T: Sized1>(pointer: *const T, name: &str) -> Result<&'a T, sclera_result> {
+unsafe fn known<T: Sized1>(pointer: *const T, name: &str) -> Result<usize, sclera_result> {
     if pointer.is_null() {
         return Err(invalid(&format!("{name} is NULL")));
     }
     // SAFETY: not NULL; the size is the first field of every such struct, and always there.
     let size = unsafe { *pointer.cast::<usize>() };
-    if size < size_of::<T>() {
-        return Err(invalid(&format!("{name}.size is {size}, this release needs {}", size_of::<T>())));
+    match size < T::FIRST {
+        true => Err(invalid(&format!("{name}.size is {size}; set it to sizeof the struct, at least {}", T::FIRST))),
+        false => Ok(size.min(size_of::<T>())),
     }
-    // SAFETY: all of it is there.
-    Ok(unsafe { &*pointer })
 }
 
-/// Fills a sized struct of the caller; its `size` is kept.
+/// A sized struct of the caller; fields that it does not have are 0.
 ///
 /// # Safety
 ///
-/// As [`sized`], and it may be written to.
+/// As [`known`].
+unsafe fn sized<T: Sized1>(pointer: *const T, name: &str) -> Result<T, sclera_result> {
+    // SAFETY: the caller vouches for it.
+    let length = unsafe { known(pointer, name) }?;
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: so many bytes are there on both sides, which do not overlap; what is not copied is 0, which is a value of
+    // every field.
+    unsafe {
+        std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), length);
+        Ok(value.assume_init())
+    }
+}
+
+/// Fills a sized struct of the caller as far as it has the fields; its `size` is kept.
+///
+/// # Safety
+///
+/// As [`known`], and it may be written to.
 unsafe fn fill<T: Sized1>(pointer: *mut T, name: &str, value: T) -> sclera_result {
     // SAFETY: the caller vouches for it.
-    match unsafe { sized(pointer, name) } {
-        Err(result) => result,
-        Ok(current) => {
-            let size = current.size();
-            // SAFETY: all of it is there; the size is the first field.
-            unsafe {
-                pointer.write(value);
-                *pointer.cast::<usize>() = size;
-            }
-            sclera_result::SCLERA_OK
-        }
+    let length = match unsafe { known(pointer, name) } {
+        Ok(length) => length,
+        Err(result) => return result,
+    };
+    let skip = size_of::<usize>();
+    // SAFETY: so many bytes are there on both sides, which do not overlap; the size, which comes first, is left alone.
+    unsafe {
+        let from = (&raw const value).cast::<u8>().add(skip);
+        std::ptr::copy_nonoverlapping(from, pointer.cast::<u8>().add(skip), length - skip);
     }
+    sclera_result::SCLERA_OK
 }
 
 /// Fills a struct of the caller that does not grow.
@@ -310,26 +330,60 @@ unsafe fn fill_plain<T>(out: *mut T, value: T) -> sclera_result {
     }
 }
 
-/// Marks structs whose first field is `size`.
+/// Marks structs whose first field is `size`, each with its size in the first release.
 macro_rules! sized_structs {
-    ($($type:ty),* $(,)?) => {
+    ($($type:ty: $first:expr),* $(,)?) => {
         $(
-            const _: () = assert!(std::mem::offset_of!($type, size) == 0);
-            // SAFETY: `size` is the first field, which the line above checks.
+            const _: () = assert!(std::mem::offset_of!($type, size) == 0 && $first <= size_of::<$type>());
+            // SAFETY: `size` is the first field, which the line above checks; the others are numbers, flags, and pointers
+            // that may be NULL.
             unsafe impl Sized1 for $type {
-                fn size(&self) -> usize {
-                    self.size
-                }
+                const FIRST: usize = $first;
             }
         )*
     };
 }
 
 sized_structs! {
-    gateway::sclera_options,
-    gateway::sclera_user,
-    exchange::sclera_request,
-    exchange::sclera_wants,
-    exchange::sclera_response,
-    exchange::sclera_failure,
+    gateway::sclera_options: size_of::<gateway::sclera_options>(),
+    gateway::sclera_user: size_of::<gateway::sclera_user>(),
+    exchange::sclera_request: size_of::<exchange::sclera_request>(),
+    exchange::sclera_wants: size_of::<exchange::sclera_wants>(),
+    exchange::sclera_response: size_of::<exchange::sclera_response>(),
+    exchange::sclera_failure: std::mem::offset_of!(exchange::sclera_failure, stage),
+    protocol::sclera_target: size_of::<protocol::sclera_target>(),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exchange::sclera_failure;
+    use super::*;
+
+    #[test]
+    fn a_struct_of_an_older_release_is_read_and_filled_as_far_as_it_goes() {
+        let first = sclera_failure::FIRST;
+        let value = sclera_failure { code: 400, http_status: 502, ..sclera_failure::default() };
+        for (size, expected) in [
+            (first, true),
+            (size_of::<sclera_failure>(), true),
+            (size_of::<sclera_failure>() + 64, true),
+            (first - 1, false),
+            (0, false),
+        ] {
+            let mut theirs = sclera_failure { size, stage: c"theirs".as_ptr(), ..sclera_failure::default() };
+            // SAFETY: the struct is larger than any size given here that is used.
+            let filled = unsafe { fill(&raw mut theirs, "failure", value) } == sclera_result::SCLERA_OK;
+            assert_eq!(filled, expected, "{size}");
+            assert_eq!(theirs.size, size, "the size is the caller's");
+            if filled {
+                assert_eq!((theirs.code, theirs.http_status), (400, 502));
+                assert_eq!(theirs.stage.is_null(), size > first, "what an older caller does not have is not touched");
+            }
+            // SAFETY: as above.
+            let read = unsafe { sized(&raw const theirs, "failure") };
+            assert_eq!(read.is_ok_and(|read| !read.stage.is_null() || size == first || size > first), expected);
+        }
+        // SAFETY: NULL is allowed.
+        assert!(unsafe { sized::<sclera_failure>(std::ptr::null(), "failure") }.is_err());
+    }
 }

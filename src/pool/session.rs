@@ -13,6 +13,7 @@ use crate::connection::opening::describe_server;
 use crate::connection::{Connection, TalkError, Told, Wants, wait_for};
 use crate::failure::{Code, Failure};
 use crate::profile::Server;
+use crate::wire::WireError;
 use crate::wire::element::{Element, Value};
 use crate::wire::message::Call;
 
@@ -34,6 +35,16 @@ pub struct Answer {
     pub references: Vec<Value<'static>>,
     /// What the method wrote meanwhile.
     pub output: Vec<u8>,
+}
+
+impl Answer {
+    /// From the payload of a call's answer.
+    pub fn read(payload: &[u8], output: Vec<u8>) -> Result<Answer, WireError> {
+        let elements = Element::read_all(payload)?;
+        let mut values = elements.into_iter().map(|element| element.value.into_owned());
+        let value = values.next().unwrap_or(Value::Undefined);
+        Ok(Answer { value, references: values.collect(), output })
+    }
 }
 
 /// The most bytes of an answer, and of the output of one call.
@@ -166,15 +177,13 @@ impl Session {
     }
 
     fn read_answer(&self, payload: &[u8], references: usize, output: Vec<u8>) -> Result<Answer, Failure> {
-        let elements = Element::read_all(payload).map_err(|error| self.broken(&TalkError::Wire(error)))?;
-        let mut values = elements.into_iter().map(|element| element.value.into_owned());
-        let value = values.next().unwrap_or(Value::Undefined);
-        let given: Vec<Value> = values.collect();
+        let answer = Answer::read(payload, output).map_err(|error| self.broken(&TalkError::Wire(error)))?;
+        let given = &answer.references;
         if given.len() != references {
             let what = format!("{} by-reference values came for {references} arguments", given.len());
             return Err(self.failure(Code::ProtocolViolation, &what));
         }
-        Ok(Answer { value, references: given, output })
+        Ok(answer)
     }
 
     fn broken(&self, error: &TalkError) -> Failure {

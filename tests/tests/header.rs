@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 /// The C ABI's Rust source with every `export!` written out as a plain function, which cbindgen can read.
 fn exported_source() -> String {
     let mut source = String::new();
-    for module in ["mod", "gateway", "worker", "exchange", "connection", "answer"] {
+    for module in ["mod", "gateway", "worker", "exchange", "connection", "answer", "protocol", "trial"] {
         let path = root().join(format!("src/ffi/{module}.rs"));
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for item in syn::parse_file(&text).expect("Rust source").items {
@@ -97,7 +97,7 @@ macro_rules! assert_same_layout {
 
 #[test]
 fn a_c_compiler_lays_every_struct_out_as_rust_does() {
-    use sclera::ffi::{answer, exchange, gateway};
+    use sclera::ffi::{answer, exchange, gateway, protocol};
     let bindings = bindgen::Builder::default()
         .header(root().join("include/sclera.h").to_str().expect("UTF-8 path"))
         .layout_tests(true)
@@ -115,7 +115,10 @@ fn a_c_compiler_lays_every_struct_out_as_rust_does() {
         }
         exchange::sclera_wants as "sclera_wants" { size, fd, events, link, timeout_ms }
         exchange::sclera_response as "sclera_response" { size, status, reason, headers, header_count, content_length }
-        exchange::sclera_failure as "sclera_failure" { size, code, http_status, message }
+        exchange::sclera_failure as "sclera_failure" {
+            size, code, http_status, message, stage, fault, remedy, repeatable,
+        }
+        protocol::sclera_target as "sclera_target" { size, host, server_name, port, tls, generation }
         answer::sclera_value as "sclera_value" { kind, by_reference, bytes, integer, number }
     }
 }
