@@ -78,6 +78,7 @@ header-check: ## Compare include/sclera.h with src/ffi
 programs:
 	$(CARGO_BUILD) --workspace
 	@ln -sf libsclera.so $(LIB_DIR)/libsclera.so.0
+	@ln -sf libsclera_rustls.so $(LIB_DIR)/libsclera_rustls.so.0
 
 .PHONY: modules
 modules: programs ## Only the web server modules
@@ -87,7 +88,15 @@ modules: programs ## Only the web server modules
 	done
 
 .PHONY: host
-host: $(BUILD)/host
+host: $(BUILD)/host $(BUILD)/own_socket
+
+# rustls' own header, from the source that the library is built with.
+$(BUILD)/include/rustls.h: Cargo.lock programs
+	@$(LIB_DIR)/rustls-header $@
+
+$(BUILD)/own_socket: examples/own_socket.c include/sclera_rustls.h $(BUILD)/include/rustls.h programs
+	$(CC) -std=c11 -O2 -g -Wall -Wextra -Wpedantic -Werror -Iinclude -I$(BUILD)/include -o $@ $< \
+	    -L$(LIB_DIR) -lsclera_rustls -Wl,-rpath,$(LIB_DIR)
 
 $(BUILD)/host: examples/host.c include/sclera.h programs
 	@mkdir -p $(@D)

@@ -4,6 +4,8 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libsclera.so.0");
+    // Not as an argument for cdylibs alone: that one is passed on to the libraries of packages that depend on this one,
+    // which have names of their own.
+    println!("cargo::rustc-link-arg=-Wl,-soname,libsclera.so.0");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

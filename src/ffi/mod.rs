@@ -105,7 +105,7 @@ thread_local! {
 }
 
 /// Remembers `text` for [`sclera_last_error`] and gives `result` back.
-fn failed(result: sclera_result, text: &str) -> sclera_result {
+pub fn failed(result: sclera_result, text: &str) -> sclera_result {
     LAST_ERROR.with_borrow_mut(|error| *error = c_string(text));
     result
 }
@@ -120,7 +120,7 @@ fn c_string(text: &str) -> CString {
 }
 
 /// Runs a function body; a panic becomes the failure value of the return type.
-fn guard<T: AfterPanic>(body: impl FnOnce() -> T) -> T {
+pub fn guard<T: AfterPanic>(body: impl FnOnce() -> T) -> T {
     // Unwind safety: after a panic the contract allows nothing but freeing the object.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
         failed(sclera_result::SCLERA_PANIC, "a fault in Sclera was caught; please report it");
@@ -129,7 +129,8 @@ fn guard<T: AfterPanic>(body: impl FnOnce() -> T) -> T {
 }
 
 /// What a return type becomes after a panic.
-trait AfterPanic {
+pub trait AfterPanic {
+    /// See the trait.
     fn after_panic() -> Self;
 }
 

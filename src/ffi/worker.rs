@@ -5,11 +5,23 @@ use std::sync::Arc;
 
 use super::gateway::sclera_gateway;
 use super::{export, failed, give, invalid, sclera_result, shared, take};
+use rustls::ClientConfig;
+
+use crate::failure::Failure;
 use crate::pool::worker::Worker;
 
 /// One worker process's pools and its caretaker thread. Any thread may use it.
 pub struct sclera_worker {
     pub(super) worker: Arc<Worker>,
+}
+
+impl sclera_worker {
+    /// What TLS connections to a server are made with now; `None` if it does not use TLS. Not a C function: the library
+    /// for hosts that own their sockets hands it out.
+    pub fn tls_config(&self, server: &str) -> Result<Option<Arc<ClientConfig>>, Failure> {
+        let identity = self.worker.pool_by_name(server)?.identity()?;
+        Ok(identity.tls.as_ref().map(|tls| tls.config.clone()))
+    }
 }
 
 export! {

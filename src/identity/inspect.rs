@@ -13,6 +13,7 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 use x509_parser::public_key::PublicKey;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +75,8 @@ impl Facts {
             not_after: certificate.validity().not_after.timestamp(),
             for_clients,
             for_servers,
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
+            subject: name_text(certificate.subject()),
+            issuer: name_text(certificate.issuer()),
             serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02X}")).collect(),
             version: certificate.version().0 + 1,
             is_authority,
@@ -133,6 +134,27 @@ pub(super) fn subject_name(der: &[u8]) -> Option<&[u8]> {
 /// The subject of a certificate's issuer, in DER.
 pub(super) fn issuer_name(der: &[u8]) -> Option<&[u8]> {
     Some(parse(der)?.issuer.as_raw())
+}
+
+/// A name as people write it. The parser's own form would keep a table of every known attribute for the life of the
+/// process.
+fn name_text(name: &X509Name<'_>) -> String {
+    let short = |oid: &Oid<'_>| match oid.to_id_string().as_str() {
+        "2.5.4.3" => "CN".to_owned(),
+        "2.5.4.6" => "C".to_owned(),
+        "2.5.4.7" => "L".to_owned(),
+        "2.5.4.8" => "ST".to_owned(),
+        "2.5.4.10" => "O".to_owned(),
+        "2.5.4.11" => "OU".to_owned(),
+        "1.2.840.113549.1.9.1" => "emailAddress".to_owned(),
+        "0.9.2342.19200300.100.1.25" => "DC".to_owned(),
+        other => other.to_owned(),
+    };
+    let attribute = |it: &AttributeTypeAndValue<'_>| {
+        let value = it.as_str().map_or_else(|_| String::from_utf8_lossy(it.as_slice()).into_owned(), str::to_owned);
+        format!("{}={value}", short(it.attr_type()))
+    };
+    name.iter_attributes().map(attribute).collect::<Vec<_>>().join(", ")
 }
 
 /// sha1WithRSAEncryption, ecdsa-with-SHA1 and dsa-with-SHA1.
