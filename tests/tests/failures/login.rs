@@ -17,6 +17,12 @@ pub fn cases() -> Vec<Case> {
         case(Code::LoginRefused, "a CN that is no user", |it| it.gateway(&Leaf::gateway("stranger"))).audited(838),
         case(Code::LoginRefused, "a user that is disabled", |it| user(it, "Enabled=0")).audited(828),
         case(Code::LoginRefused, "a user that has expired", |it| user(it, "ExpirationDate=2020-01-01")).audited(959),
+        case(Code::LoginRefused, "a user of another type", |it| user(it, "Type=LDAP")).audited(974),
+        case(Code::LoginRefused, "an account that is locked", |it| {
+            it.merge("ModifySystem:InvalidLoginLimit=1,InvalidLoginAction=1");
+            it.scene.superserver().store().note_failure(USER).expect("the database");
+        })
+        .audited(1418),
         case(Code::LoginRefused, "mutual TLS is not among the service's mechanisms", |it| {
             service(it, "AutheEnabled=$$$AuthePassword");
         })

@@ -86,6 +86,12 @@ pub fn cases() -> Vec<Case> {
             list(it, &it.ca(), "crl.pem", true);
             it.openssl(&[&JUDGING[..], &["-crl_check", "-CRL", "crl.pem"]].concat());
         }),
+        case(Code::ClientCertificateRevoked, "revoked in the superserver's list", |it| {
+            let pair = it.ca().issue_with("revoked", &Leaf::gateway(USER), numbered);
+            it.gateway_pair(&pair);
+            list(it, &it.ca(), "crl.pem", true);
+            it.merge_tls("CRLFile=crl.pem");
+        }),
         case(Code::ServerCertificateRevoked, "a superserver that the list has", |it| {
             server_with(it, numbered);
             list(it, &it.ca(), "crl.pem", true);
