@@ -39,6 +39,7 @@ test-setup: ## Only what the tests need: packages, and a Python with the officia
 lint: ## Formatting, clippy with warnings denied, freshness of include/sclera.h
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --package sclera --features pkcs11 --all-targets -- -D warnings
 	$(MAKE) --no-print-directory header-check
 
 .PHONY: bench

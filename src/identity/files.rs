@@ -14,10 +14,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::encrypted::{Locked, LockedKey};
 use super::inspect::{Facts, holds_public_key, next_update, unix_seconds};
+use super::pkcs11;
 use crate::failure::{Code, Failure};
 use crate::profile::file::read_bounded;
 use crate::profile::permissions;
-use crate::profile::{Secret, Server, Setting, Unusable, Verification};
+use crate::profile::{PKCS11_SCHEME, Secret, Server, Setting, Unusable, Verification};
 
 /// The largest file that is read, in bytes. The CA bundle of an operating system has about 250,000.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -248,6 +249,11 @@ fn read_key(
     password: Option<&Setting<Secret>>,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, Failure> {
+    if let Some(uri) = file.value.to_str().filter(|path| path.starts_with(PKCS11_SCHEME)) {
+        let pin = password.map(|password| password.value.reveal().unwrap_or_default());
+        return pkcs11::load(uri, pin)
+            .map_err(|reason| Failure::new(Code::Pkcs11Unusable, format!("{}: {reason}", named(file))));
+    }
     let content = read_file(file, Code::KeyUnreadable)?;
     let not_pem = |reason: &str| Failure::new(Code::KeyNotPem, format!("{} {reason}", named(file)));
     let mut key = match Locked::find(&content) {

@@ -13,6 +13,7 @@ mod files;
 mod flaw;
 mod inspect;
 mod key_log;
+mod pkcs11;
 mod tls;
 mod verification;
 

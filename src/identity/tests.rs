@@ -10,6 +10,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::server::NoClientAuth;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -67,30 +69,44 @@ impl Pki {
 
     /// Hands an identity to a superserver in memory; the error is the first that either side has.
     fn handshake(&self, identity: &Identity) -> Result<(), rustls::Error> {
-        let provider = Arc::new(tls::provider());
-        let key = PrivateKeyDer::from_pem_slice(self.server.1.serialize_pem().as_bytes()).unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.server.0.der().clone()], key)
-            .unwrap();
-        let tls = identity.tls.as_ref().unwrap();
-        let mut client = ClientConnection::new(tls.config.clone(), tls.server_name.clone())?;
-        let mut server = ServerConnection::new(Arc::new(config))?;
-        for _ in 0..6 {
-            let mut bytes = Vec::new();
-            client.write_tls(&mut bytes).unwrap();
-            server.read_tls(&mut &bytes[..]).unwrap();
-            server.process_new_packets()?;
-            let mut bytes = Vec::new();
-            server.write_tls(&mut bytes).unwrap();
-            client.read_tls(&mut &bytes[..]).unwrap();
-            client.process_new_packets()?;
-        }
-        assert!(!client.is_handshaking());
-        Ok(())
+        self.handshake_with(identity, Arc::new(NoClientAuth))
     }
+
+    /// The same with a superserver that judges the gateway's certificate like this.
+    fn handshake_with(&self, identity: &Identity, judge: Arc<dyn ClientCertVerifier>) -> Result<(), rustls::Error> {
+        let key = PrivateKeyDer::from_pem_slice(self.server.1.serialize_pem().as_bytes()).unwrap();
+        exchange(identity, self.server.0.der(), key, judge)
+    }
+}
+
+/// A handshake in memory with a superserver of this certificate.
+fn exchange(
+    identity: &Identity,
+    certificate: &CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    judge: Arc<dyn ClientCertVerifier>,
+) -> Result<(), rustls::Error> {
+    let config = ServerConfig::builder_with_provider(Arc::new(tls::provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(judge)
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let tls = identity.tls.as_ref().unwrap();
+    let mut client = ClientConnection::new(tls.config.clone(), tls.server_name.clone())?;
+    let mut server = ServerConnection::new(Arc::new(config))?;
+    for _ in 0..6 {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut &bytes[..]).unwrap();
+        server.process_new_packets()?;
+        let mut bytes = Vec::new();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut &bytes[..]).unwrap();
+        client.process_new_packets()?;
+    }
+    assert!(!client.is_handshaking());
+    Ok(())
 }
 
 const PAIR: &str = "SSLCC_Certificate_File=gateway.pem\nSSLCC_Certificate_Key_File=gateway.key\n";
@@ -508,4 +524,134 @@ fn certificates_about_to_end_are_told_once_at_each_warning() {
     assert_eq!(told(1), [""; 0]);
     assert_eq!((told(7).len(), told(8).len(), told(14).len(), told(19).len(), told(20).len()), (1, 0, 1, 1, 0));
     assert_eq!(identity.server_facts().unwrap().alternative_names, ["localhost"]);
+}
+
+/// Keys in SoftHSM. The module reads its place from the environment, so the trial itself runs in a process of its own.
+#[cfg(feature = "pkcs11")]
+mod in_hardware {
+    use std::process::Command;
+
+    use rustls::RootCertStore;
+    use rustls::server::WebPkiClientVerifier;
+
+    use super::*;
+
+    const DIRECTORY: &str = "SCLERA_TEST_TOKEN";
+    const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+    fn softhsm(directory: &Path, arguments: &[&str]) {
+        let output = Command::new("softhsm2-util")
+            .env("SOFTHSM2_CONF", directory.join("softhsm2.conf"))
+            .args(arguments)
+            .output()
+            .expect("softhsm2-util runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn openssl(directory: &Path, arguments: &[&str]) {
+        let output = Command::new("openssl").current_dir(directory).args(arguments).output().expect("openssl runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn keys_that_never_leave_their_token_sign_the_handshake() {
+        let pki = Pki::new();
+        let directory = pki.directory.path();
+        pki.write("ca.key", pki.ca.key().serialize_pem());
+        pki.write("ext", "extendedKeyUsage=clientAuth");
+        fs::create_dir(directory.join("tokens")).unwrap();
+        pki.write(
+            "softhsm2.conf",
+            format!("directories.tokendir = {}/tokens\nlog.level = ERROR\n", directory.display()),
+        );
+        softhsm(directory, &["--init-token", "--free", "--label", "clinic", "--so-pin", "1234", "--pin", "canary-pin"]);
+        for (name, id, algorithm) in [
+            ("rsa", "01", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..]),
+            ("p256", "02", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+            ("p384", "03", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]),
+        ] {
+            let (key, csr, pem) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
+            openssl(directory, &[&["genpkey", "-out", &key], algorithm].concat());
+            openssl(directory, &["req", "-new", "-key", &key, "-subj", "/CN=gwuser", "-out", &csr]);
+            openssl(
+                directory,
+                &[
+                    "x509",
+                    "-req",
+                    "-in",
+                    &csr,
+                    "-CA",
+                    "ca.pem",
+                    "-CAkey",
+                    "ca.key",
+                    "-CAcreateserial",
+                    "-extfile",
+                    "ext",
+                    "-out",
+                    &pem,
+                ],
+            );
+            let path = directory.join(&key).display().to_string();
+            softhsm(
+                directory,
+                &["--import", &path, "--token", "clinic", "--label", name, "--id", id, "--pin", "canary-pin"],
+            );
+            fs::remove_file(directory.join(&key)).unwrap();
+        }
+        pki.write("server.pem", pki.server.0.pem());
+        pki.write("server.key", pki.server.1.serialize_pem());
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["identity::tests::in_hardware::with_the_token_in_place", "--exact", "--ignored", "--nocapture"])
+            .env("SOFTHSM2_CONF", directory.join("softhsm2.conf"))
+            .env(DIRECTORY, directory)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above, with a token"]
+    fn with_the_token_in_place() {
+        let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+        let directory = Path::new(&directory);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(directory.join("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(tls::provider());
+        let judge = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let chain = CertificateDer::from_pem_file(directory.join("server.pem")).unwrap();
+        let load = |object: &str, certificate: &str, pin: &str, range: &str| {
+            let content = format!(
+                "[SYSTEM_INDEX]\nA=Enabled\n[A]\nConnection_Security_Level=10\nIp_Address=localhost\n{VERIFIED}{range}\n\
+                 SSLCC_Certificate_File={certificate}.pem\nSSLCC_Private_Key_Password={pin}\n\
+                 SSLCC_Certificate_Key_File=pkcs11:token=clinic;object={object}?module-path={MODULE}\n"
+            );
+            let path = directory.join("CSP.ini");
+            Identity::load(&Profile::parse(&path, content.as_bytes()).unwrap().profile.servers[0], 0)
+        };
+        for range in ["SSLCC_Protocol_Max=16", "SSLCC_Protocol_Min=32"] {
+            for name in ["rsa", "p256", "p384"] {
+                let identity = load(name, name, "canary-pin", range).unwrap_or_else(|failure| panic!("{failure}"));
+                super::shake_hands(&identity, &chain, directory, judge.clone())
+                    .unwrap_or_else(|error| panic!("{name} {range}: {error}"));
+            }
+            // The wrong key signs what the certificate does not confirm.
+            let mixed = load("rsa", "p256", "canary-pin", range);
+            assert!(mixed.is_err() || super::shake_hands(&mixed.unwrap(), &chain, directory, judge.clone()).is_err());
+        }
+        let absent = load("absent", "rsa", "canary-pin", "").unwrap_err();
+        assert_eq!(absent.code, Code::Pkcs11Unusable, "{absent}");
+    }
+}
+
+#[cfg(feature = "pkcs11")]
+fn shake_hands(
+    identity: &Identity,
+    chain: &CertificateDer<'static>,
+    directory: &Path,
+    judge: Arc<dyn ClientCertVerifier>,
+) -> Result<(), rustls::Error> {
+    let key = PrivateKeyDer::from_pem_file(directory.join("server.key")).unwrap();
+    exchange(identity, chain, key, judge)
 }

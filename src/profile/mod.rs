@@ -58,7 +58,7 @@ pub use management::ManagementPassword;
 pub use quote::{Quote, Quotes};
 pub use route::{Route, routing_path};
 pub use secret::{Secret, Unusable, to_store};
-pub use server::{KeyType, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
+pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
 
 /// What one CSP.ini says.
 #[derive(Clone, Debug)]

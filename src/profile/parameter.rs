@@ -268,7 +268,7 @@ parameters! {
     SSLCC_CERTIFICATE_FILE: Server "SSLCC_Certificate_File" "SSL/TLS Certificate File", Kind::File, "", Inherits::Nothing, Effect::Now,
         "PEM file of the gateway's certificate, followed by its intermediates.";
     SSLCC_CERTIFICATE_KEY_FILE: Server "SSLCC_Certificate_Key_File" "SSL/TLS Private Key File", Kind::File, "", Inherits::Nothing, Effect::Now,
-        "PEM file of the private key of that certificate.";
+        "PEM file of the private key of that certificate, or a pkcs11: URI.";
     SSLCC_KEY_TYPE: Server "SSLCC_Key_Type" "SSL/TLS Key Type", Kind::KeyType, "2", Inherits::Nothing, Effect::Now,
         "Type of the private key; the key itself says it too, and is believed.";
     SSLCC_PRIVATE_KEY_PASSWORD: Server "SSLCC_Private_Key_Password" "SSL/TLS Private Key Password", Kind::Secret, "", Inherits::Nothing, Effect::Now,

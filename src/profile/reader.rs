@@ -11,7 +11,7 @@ use super::layers::{Layers, Section};
 use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind, Verdict};
 use super::route::Routes;
 use super::secret::Secret;
-use super::server::{Security, Server, TlsRange, TlsSettings};
+use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
     Read, address, alternative, alternatives_for, flag, key_type, management_password, number, pinned_key, port,
     seconds, secret, security, text_value, tls_version, tls_versions, verification, word,
@@ -443,7 +443,12 @@ impl<'a> Reader<'a> {
     /// The path of a file; relative ones are taken from the directory of CSP.ini.
     fn path(&mut self, section: Option<&'a Section>, row: &Parameter) -> Option<Setting<PathBuf>> {
         let setting = self.optional(section, row, text_value)?;
-        Some(Setting { value: self.directory.join(setting.value), origin: setting.origin })
+        // A key in a hardware module is named by a URI, which belongs to no directory.
+        let value = match setting.value.starts_with(PKCS11_SCHEME) {
+            true => PathBuf::from(setting.value),
+            false => self.directory.join(setting.value),
+        };
+        Some(Setting { value, origin: setting.origin })
     }
 
     /// The value given for a row and where: in the section itself, or in `[SYSTEM]` if it inherits. Blank is not given.

@@ -97,6 +97,9 @@ pub enum Verification {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PinnedKey(pub [u8; 32]);
 
+/// How a private key in a hardware module is named (RFC 7512).
+pub const PKCS11_SCHEME: &str = "pkcs11:";
+
 impl PinnedKey {
     /// Reads `sha256//` and base64.
     pub fn parse(text: &str) -> Option<PinnedKey> {
@@ -240,7 +243,8 @@ impl Server {
 impl TlsSettings {
     /// Every file that TLS reads, in the order of the settings.
     pub fn files(&self) -> impl Iterator<Item = &Setting<PathBuf>> {
-        [&self.certificate_file, &self.key_file, &self.ca_file, &self.crl_file].into_iter().flatten()
+        let all = [&self.certificate_file, &self.key_file, &self.ca_file, &self.crl_file].into_iter().flatten();
+        all.filter(|file| !file.value.to_string_lossy().starts_with(PKCS11_SCHEME))
     }
 
     fn same_values(&self, other: &TlsSettings) -> bool {

@@ -87,6 +87,9 @@ pub fn cases() -> Vec<Case> {
         }),
         case(Code::CrlUnreadable, "no such revocation list", |it| it.set("Sclera_CRL_File", "/absent/crl.pem")),
         case(Code::CrlNotPem, "a certificate named as revocation list", |it| it.set("Sclera_CRL_File", "ca.pem")),
+        case(Code::Pkcs11Unusable, "a key in hardware, and a build without it", |it| {
+            it.set(KEY, "pkcs11:token=clinic;object=gateway?module-path=/usr/lib/softhsm/libsofthsm2.so");
+        }),
         case(Code::ServerNameInvalid, "an expected name that is none", |it| it.set("Sclera_Server_Name", "a..b")),
         case(Code::CiphersEmpty, "suites that nobody has", |it| {
             it.set("SSLCC_Protocol_Min", "32");

@@ -16,7 +16,6 @@ use trouble::{Case, Trouble};
 
 /// The rows that no test here provokes, and why.
 const NOT_HERE: &[(Code, &str)] = &[
-    (Code::Pkcs11Unusable, "tests/tests/pkcs11.rs, where the feature is built"),
     (Code::ConnectForbidden, "needs SELinux or a firewall rule for the user; src/connection/diagnosis.rs maps it"),
     (Code::QueueTimeout, "needs several requests at once; tests/tests/pool.rs"),
     (Code::ClientAborted, "nobody is left to see a page; tests/tests/nginx.rs and apache.rs"),
