@@ -58,8 +58,11 @@ static int connect_to(const struct sclera_target *target)
 /* rustls' callbacks: 0 is success, anything else an errno value. */
 static rustls_io_result receive_bytes(void *userdata, uint8_t *buffer, size_t length, size_t *count)
 {
-    ssize_t got = recv(*(int *)userdata, buffer, length, 0);
+    ssize_t got;
 
+    do {
+        got = recv(*(int *)userdata, buffer, length, 0);
+    } while (got < 0 && errno == EINTR);
     if (got < 0) {
         return errno;
     }
@@ -69,8 +72,11 @@ static rustls_io_result receive_bytes(void *userdata, uint8_t *buffer, size_t le
 
 static rustls_io_result send_bytes(void *userdata, const uint8_t *buffer, size_t length, size_t *count)
 {
-    ssize_t put = send(*(int *)userdata, buffer, length, MSG_NOSIGNAL);
+    ssize_t put;
 
+    do {
+        put = send(*(int *)userdata, buffer, length, MSG_NOSIGNAL);
+    } while (put < 0 && errno == EINTR);
     if (put < 0) {
         return errno;
     }
@@ -125,7 +131,7 @@ static bool listen_once(link_t *link)
             rustls_error(result, why, sizeof(why), &count);
             fprintf(stderr, "own_socket: %.*s\n", (int)count, why);
         }
-        sclera_protocol_broken(link->protocol, sclera_rustls_alert(result));
+        sclera_protocol_broken(link->protocol, rustls_connection_is_handshaking(link->tls), sclera_rustls_alert(result));
         return false;
     }
     while (rustls_connection_read(link->tls, buffer, sizeof(buffer), &count) == RUSTLS_RESULT_OK && count > 0) {

@@ -483,10 +483,11 @@ enum sclera_protocol_state sclera_protocol_receive(struct sclera_protocol *proto
                                                    const uint8_t *data,
                                                    size_t length);
 
-// The link has broken. `alert` is the number of the TLS alert that the superserver sent, such as 48, or negative if it
-// sent none. Over TLS 1.3 a refused certificate shows only here, after the handshake. Afterwards
+// The link has broken, `shaking_hands` if TLS was not done yet. `alert` is the number of the TLS alert that the
+// superserver sent, such as 48, or negative if it sent none. Over TLS 1.3 a refused certificate shows only here, after the handshake. Afterwards
 // sclera_protocol_failure says what it means.
 void sclera_protocol_broken(struct sclera_protocol *protocol,
+                            bool shaking_hands,
                             int32_t alert);
 
 // What is waited for.
@@ -499,8 +500,10 @@ enum sclera_result sclera_protocol_call(struct sclera_protocol *protocol,
                                         const struct sclera_value *arguments,
                                         size_t count);
 
-// Takes the answer of the call; free it with sclera_answer_free. The conversation is at rest again.
-enum sclera_result sclera_protocol_answer(struct sclera_protocol *protocol, struct sclera_answer **out);
+// Takes the answer of the call; free it with sclera_answer_free. SCLERA_FAILED is an error of the method, which
+// sclera_last_error tells. The conversation is at rest again in both cases.
+enum sclera_result sclera_protocol_answer(struct sclera_protocol *protocol,
+                                          struct sclera_answer **out);
 
 // Why the conversation is over; false if it is not. The message is valid until the object is freed.
 bool sclera_protocol_failure(struct sclera_protocol *protocol, struct sclera_failure *out);

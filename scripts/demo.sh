@@ -161,6 +161,9 @@ for port in "$apache_port" "$nginx_port"; do
 done
 say "A posted body and an encoded path (/csp/demo/echo/a%2Fb?x=1) arrived unchanged through both."
 
+say ""
+"$LIB_DIR/sclera" test LOCAL --config "$directory/pki" || fail "sclera test found what the requests did not"
+
 if [ "$CHECK" = 1 ]; then
     exit 0
 fi
@@ -170,6 +173,7 @@ say "Open one of the addresses above in a browser; the page links to more: echo,
 say "Certificates, CSP.ini and superserver.cpf: $directory/pki"
 say "Configurations of Apache and Nginx:        $directory/apache.conf, $directory/nginx.conf"
 say "Logs:                                      $directory/logs"
+say "What can be wrong:                         $LIB_DIR/sclera doctor --config $directory/pki"
 say ""
 say "Ctrl-C ends everything and removes the directory."
 wait -n "${pids[@]}" || true

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::diagnosis::{self, Stage};
 use super::link::LinkError;
 use super::opening::{describe_server, login_request};
+use super::{MOST_EMPTY, MOST_UNSENT};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
 use crate::profile::{Security, Server};
@@ -25,6 +26,8 @@ pub struct Dialogue {
     assembler: Assembler,
     /// What the host has to send.
     out: Zeroizing<Vec<u8>>,
+    /// The superserver has said something.
+    heard: bool,
     state: State,
 }
 
@@ -35,15 +38,18 @@ enum State {
     Calling {
         call: InCall,
         output: Vec<u8>,
+        empty: usize,
     },
-    /// Payload and output of a call, until they are taken.
+    /// How a call ended, until it is taken. An error of the method leaves the conversation usable.
     Answered {
         conversation: Conversation,
-        payload: Vec<u8>,
-        output: Vec<u8>,
+        outcome: Result<Outcome, Failure>,
     },
     Failed(Failure),
 }
+
+/// Payload and output of a call.
+pub type Outcome = (Vec<u8>, Vec<u8>);
 
 /// Where a dialogue stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,9 @@ pub enum Standing {
 
 /// The most bytes of an answer, and of the output of one call.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How a TLS server answers a client that speaks without TLS: the start of an alert record.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 impl Dialogue {
     /// Begins the login as the profile says.
@@ -76,7 +85,7 @@ impl Dialogue {
         // The login may hold a password; growing would leave copies behind.
         let mut out = Zeroizing::new(Vec::with_capacity(8192));
         let state = State::Handshake(login::start(request, &mut out));
-        Ok(Dialogue { server, assembler: Assembler::new(login::LOGIN_MESSAGE_LIMIT), out, state })
+        Ok(Dialogue { server, assembler: Assembler::new(login::LOGIN_MESSAGE_LIMIT), out, heard: false, state })
     }
 
     /// The bytes to send now.
@@ -108,10 +117,16 @@ impl Dialogue {
 
     /// Takes bytes of the superserver.
     pub fn receive(&mut self, mut input: &[u8]) {
+        let is_tls = self.server.security.value == Security::Tls;
+        if !self.heard && !is_tls && input.starts_with(&TLS_ALERT) {
+            let failure = self.failed(Code::TlsRequired, "it answered in TLS, the profile speaks without");
+            self.state = State::Failed(failure);
+        }
+        self.heard |= !input.is_empty();
         while !input.is_empty() {
             let state = std::mem::replace(&mut self.state, State::Failed(Failure::new(Code::Internal, "a fault")));
             let (state, used) = match state {
-                State::Calling { call, output } => self.receive_answer(call, output, input),
+                State::Calling { call, output, empty } => self.receive_answer(call, output, empty, input),
                 State::Handshake(_) | State::Login(_) => self.receive_message(state, input),
                 State::Failed(failure) => {
                     self.state = State::Failed(failure);
@@ -151,9 +166,13 @@ impl Dialogue {
         Ok(State::Login(next))
     }
 
-    fn answer_login(&self, next: ExpectConnectAnswer, message: &Message) -> Result<State, Failure> {
+    fn answer_login(&mut self, next: ExpectConnectAnswer, message: &Message) -> Result<State, Failure> {
         match next.handle(message).map_err(|error| self.misspoken(&error, false))? {
-            Login::Granted(conversation) => Ok(State::Ready(conversation)),
+            Login::Granted(conversation) => {
+                // The old bytes, which may hold a password, are wiped as they go.
+                self.out = Zeroizing::default();
+                Ok(State::Ready(conversation))
+            }
             Login::Refused { status, reason } => {
                 let credential = credential(&self.server);
                 // Only the host's TLS knows whether a certificate was asked for.
@@ -164,7 +183,7 @@ impl Dialogue {
         }
     }
 
-    fn receive_answer(&mut self, mut call: InCall, mut output: Vec<u8>, input: &[u8]) -> (State, usize) {
+    fn receive_answer(&mut self, mut call: InCall, mut output: Vec<u8>, empty: usize, input: &[u8]) -> (State, usize) {
         let mut replies = Vec::new();
         let (used, event) = match call.receive(input, &mut replies) {
             Ok(received) => received,
@@ -180,15 +199,25 @@ impl Dialogue {
         }
         output.extend_from_slice(piece);
         self.out.extend_from_slice(&replies);
+        let empty = if matches!(event, Event::Busy) { empty + 1 } else { empty };
+        if empty > MOST_EMPTY || self.out.len() > MOST_UNSENT {
+            return (
+                State::Failed(self.failed(Code::ProtocolViolation, "it asks without end, and listens to nothing")),
+                used,
+            );
+        }
         let state = match event {
-            Event::NeedsInput | Event::Busy | Event::Data(_) | Event::Text(_) => State::Calling { call, output },
-            Event::Finished(payload) => State::Answered { conversation: call.into_conversation(), payload, output },
+            Event::NeedsInput | Event::Busy | Event::Data(_) | Event::Text(_) => State::Calling { call, output, empty },
+            Event::Finished(payload) => {
+                State::Answered { conversation: call.into_conversation(), outcome: Ok((payload, output)) }
+            }
             Event::Read { .. } => {
                 State::Failed(self.failed(Code::ProtocolViolation, "it reads a body that there is not"))
             }
             Event::Disconnected => State::Failed(self.failed(Code::ServerDisconnected, "it asked to disconnect")),
             Event::Failed { status, text } => {
-                State::Failed(self.failed(Code::ApplicationError, &format!("status {status}, {text:?}")))
+                let failure = self.failed(Code::ApplicationError, &format!("status {status}, {text:?}"));
+                State::Answered { conversation: call.into_conversation(), outcome: Err(failure) }
             }
         };
         (state, used)
@@ -199,7 +228,7 @@ impl Dialogue {
         match std::mem::replace(&mut self.state, State::Failed(Failure::new(Code::Internal, "a fault"))) {
             State::Ready(conversation) => {
                 let call = conversation.call(call, true, ANSWER_LIMIT, &mut self.out);
-                self.state = State::Calling { call, output: Vec::new() };
+                self.state = State::Calling { call, output: Vec::new(), empty: 0 };
                 true
             }
             other => {
@@ -209,12 +238,12 @@ impl Dialogue {
         }
     }
 
-    /// Takes payload and output of the call that has been answered; the dialogue is at rest again.
-    pub fn take_answer(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+    /// Takes how the call has ended; the dialogue is at rest again.
+    pub fn take_answer(&mut self) -> Option<Result<Outcome, Failure>> {
         match std::mem::replace(&mut self.state, State::Failed(Failure::new(Code::Internal, "a fault"))) {
-            State::Answered { conversation, payload, output } => {
+            State::Answered { conversation, outcome } => {
                 self.state = State::Ready(conversation);
-                Some((payload, output))
+                Some(outcome)
             }
             other => {
                 self.state = other;
@@ -223,9 +252,9 @@ impl Dialogue {
         }
     }
 
-    /// The host's link has broken: by this TLS alert of the superserver's, or without one. Gives the failure that it is,
-    /// which depends on how far things had come.
-    pub fn broken(&mut self, alert: Option<u8>) {
+    /// The host's link has broken: by this TLS alert of the superserver's, or without one; `shaking_hands` before TLS was
+    /// done. Gives the failure that it is, which depends on how far things had come.
+    pub fn broken(&mut self, shaking_hands: bool, alert: Option<u8>) {
         if matches!(self.state, State::Failed(_)) {
             return;
         }
@@ -235,6 +264,7 @@ impl Dialogue {
         };
         let stage = match self.state {
             State::Calling { .. } => Stage::AwaitAnswer,
+            _ if shaking_hands => Stage::Tls { heard: alert.is_some() },
             _ => Stage::Login,
         };
         let is_tls = self.server.security.value == Security::Tls;
@@ -298,7 +328,11 @@ mod tests {
         assert!(it.call(&call) && !it.call(&call));
         it.receive(&message(5, frame::Code::native_status(0), |out| Value::text("joe").write(out)));
         assert_eq!(it.standing(), Standing::Answered);
-        assert!(it.take_answer().is_some() && it.standing() == Standing::Ready);
+        assert!(it.take_answer().is_some_and(|outcome| outcome.is_ok()) && it.standing() == Standing::Ready);
+        assert!(it.call(&call));
+        it.receive(&message(7, frame::Code::native_status(5001), |out| Value::text("<DIVIDE>").write(out)));
+        let failed = it.take_answer().unwrap().unwrap_err();
+        assert_eq!((failed.code, it.standing()), (Code::ApplicationError, Standing::Ready), "the link stays usable");
         it.receive(b"unasked");
         assert_eq!(it.failure().unwrap().code, Code::ProtocolViolation);
     }
@@ -312,9 +346,15 @@ mod tests {
             (None, Code::LoginConnectionLost),
         ] {
             let mut it = dialogue(certificate);
-            it.broken(alert);
+            it.broken(false, alert);
             assert_eq!(it.failure().unwrap().code, code, "{alert:?}");
         }
+        let mut it = dialogue(certificate);
+        it.broken(true, None);
+        assert_eq!(it.failure().unwrap().code, Code::TlsNotSpoken);
+        let mut it = dialogue("");
+        it.receive(&[21, 3, 3, 0, 2, 2, 70]);
+        assert_eq!(it.failure().unwrap().code, Code::TlsRequired);
         let mut it = dialogue(certificate);
         it.receive(&greeting());
         it.receive(&message(3, frame::Code::status(417), |out| Value::text("Access Denied").write(out)));

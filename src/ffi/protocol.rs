@@ -138,13 +138,13 @@ export! {
 }
 
 export! {
-    /// The link has broken. `alert` is the number of the TLS alert that the superserver sent, such as 48, or negative if it
-    /// sent none. Over TLS 1.3 a refused certificate shows only here, after the handshake. Afterwards
+    /// The link has broken, `shaking_hands` if TLS was not done yet. `alert` is the number of the TLS alert that the
+    /// superserver sent, such as 48, or negative if it sent none. Over TLS 1.3 a refused certificate shows only here, after the handshake. Afterwards
     /// sclera_protocol_failure says what it means.
-    fn sclera_protocol_broken(protocol: *mut sclera_protocol, alert: i32) -> () {
+    fn sclera_protocol_broken(protocol: *mut sclera_protocol, shaking_hands: bool, alert: i32) -> () {
         // SAFETY: the contract.
         if let Some(protocol) = unsafe { exclusive(protocol) } {
-            protocol.dialogue.broken(u8::try_from(alert).ok());
+            protocol.dialogue.broken(shaking_hands, u8::try_from(alert).ok());
         }
     }
 }
@@ -186,12 +186,15 @@ export! {
 }
 
 export! {
-    /// Takes the answer of the call; free it with sclera_answer_free. The conversation is at rest again.
+    /// Takes the answer of the call; free it with sclera_answer_free. SCLERA_FAILED is an error of the method, which
+    /// sclera_last_error tells. The conversation is at rest again in both cases.
     fn sclera_protocol_answer(protocol: *mut sclera_protocol, out: *mut *mut sclera_answer) -> sclera_result {
         // SAFETY: the contract.
         let Some(protocol) = (unsafe { exclusive(protocol) }) else { return invalid("protocol is NULL") };
-        let Some((payload, output)) = protocol.dialogue.take_answer() else {
-            return failed(sclera_result::SCLERA_WRONG_STATE, "no call has been answered");
+        let (payload, output) = match protocol.dialogue.take_answer() {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(failure)) => return failed(sclera_result::SCLERA_FAILED, &failure.to_string()),
+            None => return failed(sclera_result::SCLERA_WRONG_STATE, "no call has been answered"),
         };
         match Answer::read(&payload, output) {
             // SAFETY: the contract.

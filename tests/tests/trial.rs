@@ -134,3 +134,43 @@ fn secrets_are_taken_from_a_file_or_standard_input_and_shown_nowhere() {
     assert!(status == 2 && text.contains("a server has no setting Passwort"), "{text}");
     assert!(!std::fs::read_to_string(scene.csp_ini()).unwrap().contains("Username"), "the file stays as it is");
 }
+
+#[test]
+fn the_c_interface_gives_the_same_report_on_unsaved_settings_too() {
+    use sclera::ffi::exchange::sclera_failure;
+    use sclera::ffi::trial::{
+        sclera_trial, sclera_trial_failure, sclera_trial_free, sclera_trial_json, sclera_trial_run, sclera_trial_text,
+    };
+    use sclera::ffi::{sclera_pair, sclera_result, sclera_slice};
+    let scene = Scene::new();
+    let config = std::ffi::CString::new(scene.csp_ini().display().to_string()).unwrap();
+    let slice = |text: &str| sclera_slice { data: text.as_ptr(), length: text.len() };
+    // SAFETY: every pointer is of something alive, and each object is freed once.
+    unsafe {
+        let text = |slice: sclera_slice| {
+            String::from_utf8_lossy(std::slice::from_raw_parts(slice.data, slice.length)).into_owned()
+        };
+        for (settings, code) in [(vec![], None), (vec![("TCP_Port", peer::closed_port().to_string())], Some(201))] {
+            let pairs: Vec<sclera_pair> =
+                settings.iter().map(|(key, value)| sclera_pair { name: slice(key), value: slice(value) }).collect();
+            let mut trial: *mut sclera_trial = std::ptr::null_mut();
+            let made =
+                sclera_trial_run(config.as_ptr(), c"LOCAL".as_ptr(), pairs.as_ptr(), pairs.len(), &raw mut trial);
+            assert_eq!(made, sclera_result::SCLERA_OK);
+            let mut failure = sclera_failure { size: size_of::<sclera_failure>(), ..sclera_failure::default() };
+            let failed = sclera_trial_failure(trial, &raw mut failure).then_some(failure.code);
+            assert_eq!(failed, code);
+            assert!(text(sclera_trial_text(trial)).starts_with("Server LOCAL at 127.0.0.1:"));
+            let report: serde_json::Value = serde_json::from_str(&text(sclera_trial_json(trial))).unwrap();
+            assert_eq!(report["ok"], code.is_none());
+            if code.is_some() {
+                assert!(failure.repeatable && failure.http_status == 502);
+                assert_eq!(std::ffi::CStr::from_ptr(failure.fault).to_str(), Ok("network"));
+            }
+            sclera_trial_free(trial);
+        }
+        let mut none: *mut sclera_trial = std::ptr::null_mut();
+        let made = sclera_trial_run(config.as_ptr(), c"NOWHERE".as_ptr(), std::ptr::null(), 0, &raw mut none);
+        assert_eq!((made, none.is_null()), (sclera_result::SCLERA_CONFIGURATION, true));
+    }
+}
