@@ -1,6 +1,8 @@
 //! Private keys that never leave a hardware module, named by a URI (RFC 7512):
 //!
-//!     SSLCC_Certificate_Key_File=pkcs11:token=clinic;object=gateway?module-path=/usr/lib/softhsm/libsofthsm2.so
+//! ```text
+//! SSLCC_Certificate_Key_File=pkcs11:token=clinic;object=gateway?module-path=/usr/lib/softhsm/libsofthsm2.so
+//! ```
 //!
 //! The PIN is `SSLCC_Private_Key_Password`. A signature is made by the module while a connection is opened; a slow one holds
 //! up the event loop for that long, which resumption makes rare.
