@@ -7,6 +7,7 @@ pub mod exchange;
 pub mod failure;
 pub mod ffi;
 pub mod identity;
+pub mod ledger;
 pub mod pool;
 pub mod profile;
 pub mod terminal;

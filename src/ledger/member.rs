@@ -1,0 +1,524 @@
+//! A worker's part in the ledger: its row, the rights it takes, passes on and gives back, and its doorbell.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::thread::futex;
+
+use super::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::connection::{ConnectionRow, ConnectionState};
+use super::counters::{Counter, Tally};
+use super::seats::{self, Holder, bits};
+use super::server::ServerRow;
+use super::{CONNECTIONS, Layout, Ledger, PLACES, SERVERS, TURNS, WORKERS, now_ms};
+
+/// One worker.
+#[repr(C)]
+pub(super) struct WorkerRow {
+    /// Its process; 0 if the row is free. That a process is alive is told by its lock on the byte of the row's number.
+    pid: AtomicU32,
+    /// Counts how often its caretaker was rung for.
+    doorbell: AtomicU32,
+    /// When it started, in seconds since 1970.
+    started: AtomicU64,
+    /// What it waits for at each server, and at the gateway as a whole.
+    queues: [QueueRow; SERVERS + 1],
+}
+
+/// What a worker has at one server.
+#[repr(C)]
+struct QueueRow {
+    /// Since when its oldest request waits.
+    oldest: AtomicU64,
+    waiting: AtomicU32,
+    /// Requests that are being answered.
+    busy: AtomicU32,
+}
+
+impl WorkerRow {
+    pub(super) fn ring(&self) {
+        self.doorbell.fetch_add(1, Ordering::SeqCst);
+        // Nobody sleeping is no error.
+        let _ = futex::wake(&self.doorbell, futex::Flags::empty(), u32::MAX);
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waiting(&self, server: usize) -> u32 {
+        self.queues[server].waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn busy(&self, server: usize) -> u32 {
+        self.queues[server].busy.load(Ordering::Relaxed)
+    }
+
+    fn clear(&self) {
+        for queue in &self.queues {
+            // Untouched pages of the memory stay untouched.
+            if queue.waiting.load(Ordering::Relaxed) != 0 {
+                queue.waiting.store(0, Ordering::Relaxed);
+            }
+            if queue.busy.load(Ordering::Relaxed) != 0 {
+                queue.busy.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A worker that is in the ledger. Dropping it leaves the ledger.
+#[derive(Debug)]
+pub struct Member {
+    ledger: Arc<Ledger>,
+    me: Holder,
+    /// Where the last seat was found: the next one is probably there again.
+    hint: AtomicU32,
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// To the server (`Maximum_Server_Connections`); `None` leaves it to the limit of all.
+    pub server: Option<u32>,
+    /// To all servers (`MAX_CONNECTIONS`).
+    pub all: u32,
+}
+
+/// The right to one connection. It has to be given back or passed on.
+#[derive(Debug)]
+#[must_use = "rights that are dropped are lost until the worker ends"]
+pub struct Rights {
+    seat: u32,
+    place: Option<u32>,
+}
+
+impl Rights {
+    /// The number of the connection.
+    pub fn seat(&self) -> u32 {
+        self.seat
+    }
+}
+
+/// Which limit is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    Server,
+    All,
+}
+
+impl Lacking {
+    fn queue(self, server: usize) -> usize {
+        match self {
+            Lacking::Server => server,
+            Lacking::All => SERVERS,
+        }
+    }
+}
+
+/// What taking a session's turn gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It may go on; the number has to be given back.
+    Taken(u32),
+    /// It may go on; nothing is to be given back.
+    Free,
+    /// The session has all its turns.
+    Wait,
+}
+
+/// A request of another worker goes first only if it has waited so much longer, in milliseconds: passing a connection to
+/// another process means to close it.
+const PATIENCE: u64 = 100;
+
+impl Member {
+    /// Takes a row for this process.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many workers already.
+    pub fn join(ledger: &Arc<Ledger>) -> io::Result<Member> {
+        let layout = ledger.layout();
+        let process = std::process::id();
+        let row = (0..WORKERS).find(|&row| {
+            let before = layout.workers[row].pid();
+            // Another worker of this process shares its locks.
+            before != process
+                && ledger.mapping.lock(row)
+                && layout.workers[row]
+                    .pid
+                    .compare_exchange(before, process, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+        });
+        let Some(row) = row else {
+            return Err(io::Error::other(format!("there are {WORKERS} workers already, more than the ledger holds")));
+        };
+        layout.workers_used.fetch_max(row as u32 + 1, Ordering::AcqRel);
+        let member = Member { ledger: ledger.clone(), me: Holder::of_row(row), hint: AtomicU32::new(0) };
+        // What the row's last worker left, if it was killed.
+        member.ledger.take_away(member.me);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        layout.workers[row].started.store(now, Ordering::Relaxed);
+        member.tally(Tally::WorkersStarted);
+        Ok(member)
+    }
+
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The number of its row.
+    pub fn row(&self) -> usize {
+        self.me.row()
+    }
+
+    fn layout(&self) -> &Layout {
+        self.ledger.layout()
+    }
+
+    /// Takes the right to a connection to a server.
+    ///
+    /// # Errors
+    ///
+    /// Which limit is reached.
+    pub fn claim(&self, server: usize, limits: Limits) -> Result<Rights, Lacking> {
+        let layout = self.layout();
+        let place = match limits.server {
+            None => None,
+            Some(limit) => {
+                let places = &layout.places[server][..(limit as usize).min(PLACES)];
+                Some(seats::claim(places, self.me, 0).ok_or(Lacking::Server)? as u32)
+            }
+        };
+        let all = &layout.seats[..(limits.all as usize).min(CONNECTIONS)];
+        let Some(seat) = seats::claim(all, self.me, self.hint.load(Ordering::Relaxed) as usize) else {
+            if let Some(place) = place {
+                seats::release(&layout.places[server], place as usize, self.me);
+            }
+            return Err(Lacking::All);
+        };
+        self.hint.store(seat as u32, Ordering::Relaxed);
+        layout.connections_used.fetch_max(seat as u32 + 1, Ordering::AcqRel);
+        Ok(self.begin(server, Rights { seat: seat as u32, place }))
+    }
+
+    fn begin(&self, server: usize, rights: Rights) -> Rights {
+        self.ledger.connection(rights.seat).begin(server, now_ms());
+        rights
+    }
+
+    /// Whether rights are above a limit that has been lowered.
+    pub fn is_beyond(&self, rights: &Rights, limits: Limits) -> bool {
+        rights.seat >= limits.all || rights.place.zip(limits.server).is_some_and(|(place, limit)| place >= limit)
+    }
+
+    /// Gives rights back. If a worker waits, it is told.
+    pub fn release(&self, server: usize, rights: Rights) {
+        let layout = self.layout();
+        self.ledger.connection(rights.seat).end();
+        if let Some(place) = rights.place {
+            seats::release(&layout.places[server], place as usize, self.me);
+        }
+        seats::release(&layout.seats, rights.seat as usize, self.me);
+        let first = self.oldest(server, None).or_else(|| self.oldest(SERVERS, None));
+        if let Some(first) = first {
+            self.ledger.ring(first.row());
+        }
+    }
+
+    /// The worker that rights which become free here should go to, if it is not this one. `mine`: since when the oldest
+    /// request of this pool waits, if one does.
+    pub fn next_in_turn(&self, server: usize, mine: Option<u64>) -> Option<Holder> {
+        self.oldest(server, mine).or_else(|| self.oldest(SERVERS, mine))
+    }
+
+    /// Whose oldest request waits longest, this worker's other pools included; with `mine`, only others that have waited
+    /// longer than that by [`PATIENCE`].
+    fn oldest(&self, queue: usize, mine: Option<u64>) -> Option<Holder> {
+        let layout = self.layout();
+        let bits = match queue {
+            SERVERS => &layout.waiting,
+            server => &layout.servers[server].waiting,
+        };
+        let used = self.ledger.workers_used().div_ceil(64);
+        let since = |holder: &Holder| layout.workers[holder.row()].queues[queue].oldest.load(Ordering::Relaxed);
+        let others = bits::waiting(&bits[..used]).filter(|&holder| mine.is_none() || holder != self.me);
+        let first = others.min_by_key(since)?;
+        mine.is_none_or(|mine| since(&first) + PATIENCE < mine).then_some(first)
+    }
+
+    /// Passes rights on to another worker's waiting request. The connection behind them must have been closed.
+    pub fn pass(&self, server: usize, rights: Rights, to: Holder) {
+        let layout = self.layout();
+        self.ledger.connection(rights.seat).end();
+        seats::grant(&layout.seats, rights.seat as usize, self.me, to);
+        if let Some(place) = rights.place {
+            // A worker that waits for a connection to any server has no use for a place at this one.
+            match layout.workers[to.row()].queues[server].waiting.load(Ordering::Relaxed) {
+                0 => seats::release(&layout.places[server], place as usize, self.me),
+                _ => drop(seats::grant(&layout.places[server], place as usize, self.me, to)),
+            }
+        }
+        self.count(server, Counter::GivenUp);
+        self.ledger.ring(to.row());
+    }
+
+    /// Takes rights that were passed on to this worker, for a request that waits at this server.
+    pub fn collect(&self, server: usize, limits: Limits) -> Option<Rights> {
+        let layout = self.layout();
+        let used = self.ledger.connections_used();
+        let seat = seats::collect(&layout.seats[..used], self.me);
+        let place = match limits.server {
+            None => None,
+            Some(limit) => {
+                let places = &layout.places[server][..(limit as usize).min(PLACES)];
+                let place = seats::collect(places, self.me).or_else(|| seats::claim(places, self.me, 0));
+                let Some(place) = place else {
+                    seat.into_iter().for_each(|seat| self.free_seat(seat));
+                    return None;
+                };
+                Some(place as u32)
+            }
+        };
+        let all = &layout.seats[..(limits.all as usize).min(CONNECTIONS)];
+        let Some(seat) = seat.or_else(|| seats::claim(all, self.me, self.hint.load(Ordering::Relaxed) as usize)) else {
+            if let Some(place) = place {
+                seats::release(&layout.places[server], place as usize, self.me);
+            }
+            return None;
+        };
+        layout.connections_used.fetch_max(seat as u32 + 1, Ordering::AcqRel);
+        Some(self.begin(server, Rights { seat: seat as u32, place }))
+    }
+
+    fn free_seat(&self, seat: usize) {
+        seats::release(&self.layout().seats, seat, self.me);
+        if let Some(first) = self.oldest(SERVERS, None) {
+            self.ledger.ring(first.row());
+        }
+    }
+
+    /// Gives back what was passed on to this worker when nobody waits any more.
+    pub fn return_grants(&self, server: usize) {
+        let layout = self.layout();
+        while let Some(place) = seats::collect(&layout.places[server], self.me) {
+            seats::release(&layout.places[server], place, self.me);
+            if let Some(first) = self.oldest(server, None).filter(|&first| first != self.me) {
+                self.ledger.ring(first.row());
+            }
+        }
+        while let Some(seat) = seats::collect(&layout.seats[..self.ledger.connections_used()], self.me) {
+            self.free_seat(seat);
+        }
+    }
+
+    /// Says how many requests wait at a server, and since when the oldest does. After beginning to wait, try
+    /// [`Member::claim`] once more: something may have become free in between.
+    pub fn wait(&self, server: usize, lacking: Lacking, waiting: usize, oldest: Option<u64>) {
+        let layout = self.layout();
+        let set = |queue: usize, waiting: usize| {
+            let row = &layout.workers[self.me.row()].queues[queue];
+            let bits = match queue {
+                SERVERS => &layout.waiting[..],
+                server => &layout.servers[server].waiting[..],
+            };
+            row.waiting.store(waiting as u32, Ordering::Relaxed);
+            match oldest.filter(|_| waiting > 0) {
+                Some(oldest) => {
+                    row.oldest.store(oldest, Ordering::Relaxed);
+                    bits::set(bits, self.me);
+                }
+                None => bits::clear(bits, self.me),
+            }
+        };
+        set(lacking.queue(server), waiting);
+        if lacking == Lacking::All {
+            // So that the server's queue shows them too.
+            layout.workers[self.me.row()].queues[server].waiting.store(waiting as u32, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody waits at a server any more.
+    pub fn stop_waiting(&self, server: usize) {
+        self.wait(server, Lacking::Server, 0, None);
+        self.wait(server, Lacking::All, 0, None);
+    }
+
+    /// Asks for the connection of another worker that has idled longest to be given up.
+    pub fn ask_for_idle(&self, server: usize, lacking: Lacking) {
+        let layout = self.layout();
+        let idle = (0..self.ledger.connections_used()).filter(|&seat| {
+            let row = &layout.connections[seat];
+            row.state() == ConnectionState::Idle
+                && !row.is_to_close()
+                && (lacking == Lacking::All || row.server() == server)
+        });
+        let mut idle: Vec<usize> = idle.collect();
+        idle.sort_by_key(|&seat| layout.connections[seat].since());
+        let asked = idle.into_iter().find(|&seat| layout.connections[seat].ask_if_idle());
+        if let Some(holder) = asked.and_then(|seat| seats::holder(&layout.seats[seat])) {
+            self.ledger.ring(holder.row());
+        }
+    }
+
+    /// How many connections of this server have seats before this one: with it the workers agree on which to keep.
+    pub fn rank(&self, server: usize, seat: u32) -> usize {
+        let before = &self.layout().connections[..seat as usize];
+        before.iter().filter(|row| row.state() != ConnectionState::None && row.server() == server).count()
+    }
+
+    /// Takes one of the turns of a session, of which it has `most`, over all workers. Two sessions whose numbers collide
+    /// do not wait for each other.
+    pub fn take_turn(&self, session: u64, most: u32) -> Turn {
+        let turns = &self.layout().turns;
+        let mine = u64::from(self.row() as u32 + 1) << 32 | (session & 0xffff_ffff);
+        let mut collided = false;
+        for number in 0..u64::from(most) {
+            let place =
+                (session.rotate_left(17).wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as usize;
+            let turn = &turns[place % TURNS];
+            let found = turn.load(Ordering::Relaxed);
+            if found == 0 {
+                if turn.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                    return Turn::Taken((place % TURNS) as u32);
+                }
+                collided = true;
+            } else if found as u32 != mine as u32 {
+                collided = true;
+            }
+        }
+        if collided { Turn::Free } else { Turn::Wait }
+    }
+
+    /// Gives a turn back.
+    pub fn end_turn(&self, turn: u32) {
+        self.layout().turns[turn as usize].store(0, Ordering::Release);
+    }
+
+    /// The row of the connection behind rights.
+    pub fn connection(&self, rights: &Rights) -> &ConnectionRow {
+        self.ledger.connection(rights.seat)
+    }
+
+    pub fn server_row(&self, server: usize) -> &ServerRow {
+        self.ledger.server_row(server)
+    }
+
+    /// A request is being answered by this server.
+    pub fn begin_request(&self, server: usize) {
+        self.layout().workers[self.row()].queues[server].busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn end_request(&self, server: usize) {
+        self.layout().workers[self.row()].queues[server].busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Requests that a server is answering now, of all workers.
+    pub fn busy(&self, server: usize) -> u32 {
+        let workers = &self.layout().workers[..self.ledger.workers_used()];
+        workers.iter().filter(|worker| worker.pid() != 0).map(|worker| worker.busy(server)).sum()
+    }
+
+    pub fn count(&self, server: usize, counter: Counter) {
+        self.layout().counters.count(self.row(), server, counter);
+    }
+
+    pub fn tally(&self, tally: Tally) {
+        self.layout().counters.tally(self.row(), tally);
+    }
+
+    pub fn count_failure(&self, code: u16) {
+        self.layout().counters.failure(self.row(), code);
+    }
+
+    /// A request has been answered with this status, after so many microseconds.
+    pub fn count_answer(&self, server: Option<usize>, path: Option<usize>, status: u16, micros: u64) {
+        let counters = &self.layout().counters;
+        counters.answer(self.row(), server, path, status);
+        if let Some(server) = server {
+            counters.latency(self.row(), server, micros);
+        }
+    }
+
+    /// Wakes this worker's own caretaker.
+    pub fn ring(&self) {
+        self.ledger.ring(self.row());
+    }
+
+    /// How often it was rung so far; to be asked before looking for work.
+    pub fn rung(&self) -> u32 {
+        self.layout().workers[self.row()].doorbell.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps until somebody rings after `rung` was asked, or the time is over.
+    pub fn sleep(&self, rung: u32, most: Option<Duration>) {
+        let bell = &self.layout().workers[self.row()].doorbell;
+        let timeout = most.and_then(|most| futex::Timespec::try_from(most).ok());
+        // Ringing in between, a signal and the end of the time mean the same: look again.
+        let _ = futex::wait(bell, futex::Flags::empty(), rung, timeout.as_ref());
+    }
+
+    /// Frees what workers had that ended without leaving. Gives how many there were.
+    pub fn reclaim(&self) -> usize {
+        let layout = self.layout();
+        let process = std::process::id();
+        let mut found = 0;
+        for row in 0..self.ledger.workers_used() {
+            let pid = layout.workers[row].pid();
+            if pid == 0 || pid == process || !self.ledger.mapping.lock(row) {
+                continue;
+            }
+            // Nobody else clears it now; if we are killed meanwhile, the row is found again.
+            let worker = &layout.workers[row].pid;
+            if worker.compare_exchange(pid, process, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.ledger.take_away(Holder::of_row(row));
+                worker.store(0, Ordering::Release);
+                self.tally(Tally::WorkersLost);
+                found += 1;
+            }
+            self.ledger.mapping.unlock(row);
+        }
+        if found > 0 {
+            self.ledger.ring_all();
+        }
+        found
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.ledger.take_away(self.me);
+        self.layout().workers[self.row()].pid.store(0, Ordering::Release);
+        self.ledger.mapping.unlock(self.row());
+    }
+}
+
+impl Ledger {
+    /// Frees all that a worker has which cannot act any more.
+    fn take_away(&self, holder: Holder) {
+        let layout = self.layout();
+        for seat in 0..self.connections_used() {
+            if seats::holder(&layout.seats[seat]) == Some(holder) {
+                layout.connections[seat].end();
+            }
+        }
+        seats::take_away(&layout.seats[..self.connections_used()], holder);
+        bits::clear(&layout.waiting, holder);
+        for (server, row) in layout.servers.iter().enumerate().take_while(|(_, row)| row.is_used()) {
+            seats::take_away(&layout.places[server], holder);
+            bits::clear(&row.waiting, holder);
+        }
+        for turn in &layout.turns {
+            let found = turn.load(Ordering::Relaxed);
+            if found >> 32 == holder.row() as u64 + 1 {
+                let _ = turn.compare_exchange(found, 0, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
+        layout.workers[holder.row()].clear();
+    }
+}
