@@ -186,6 +186,8 @@ failures! {
         "Check the route to Ip_Address and TCP_Port.";
     204 ConnectForbidden "connect-forbidden" Network Safe 502
         "Let the web server connect: with SELinux run `setsebool -P httpd_can_network_connect 1`, and see firewall rules for its user.";
+    205 NoLocalMeans "no-local-means" Capacity Safe 503
+        "Raise the limit of open files (LimitNOFILE) or the range of local ports of this machine; the web server could open no further connection.";
 
     300 TlsNotSpoken "tls-not-spoken" Server Safe 502
         "Bind a TLS configuration to that superserver (SSLSupportLevel 1 or 2), or correct TCP_Port; the answer was not TLS.";

@@ -31,6 +31,11 @@ pub fn code_of(error: &LinkError, stage: Stage, has_certificate: bool) -> Code {
         LinkError::Io(Errno::CONNREFUSED) if stage == Stage::Connect => Code::ConnectRefused,
         LinkError::Io(Errno::TIMEDOUT) if stage == Stage::Connect => Code::ConnectTimeout,
         LinkError::Io(Errno::ACCESS | Errno::PERM) if stage == Stage::Connect => Code::ConnectForbidden,
+        LinkError::Io(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
+            if stage == Stage::Connect =>
+        {
+            Code::NoLocalMeans
+        }
         LinkError::Io(_) | LinkError::Closed => match stage {
             Stage::Connect => Code::ConnectFailed,
             // A server without TLS closes at the first bytes of ours, which it cannot read.
@@ -167,6 +172,7 @@ mod tests {
             (LinkError::Io(Errno::CONNREFUSED), Stage::Connect, true, Code::ConnectRefused),
             (LinkError::Io(Errno::TIMEDOUT), Stage::Connect, true, Code::ConnectTimeout),
             (LinkError::Io(Errno::ACCESS), Stage::Connect, true, Code::ConnectForbidden),
+            (LinkError::Io(Errno::MFILE), Stage::Connect, true, Code::NoLocalMeans),
             (LinkError::Io(Errno::HOSTUNREACH), Stage::Connect, true, Code::ConnectFailed),
             (LinkError::Closed, Stage::Tls { heard: false }, true, Code::TlsNotSpoken),
             (LinkError::Io(Errno::CONNRESET), Stage::Tls { heard: false }, true, Code::TlsNotSpoken),

@@ -5,7 +5,9 @@
 
 mod acquire;
 pub mod caretaker;
+pub mod choice;
 pub mod configuration;
+pub mod health;
 pub mod rotation;
 pub mod session;
 pub mod view;

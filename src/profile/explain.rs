@@ -1,6 +1,6 @@
 //! Which profile and server answer for a URL, and why: the decision of [`Profile::route`], told step by step.
 
-use super::{Application, Profile, Route, routing_path};
+use super::{Alternatives, Application, Balance, Candidates, Profile, Route, routing_path};
 use crate::failure::Failure;
 
 /// The way of a request to its server.
@@ -39,10 +39,14 @@ impl Profile {
                 let status = failure.code.http_status();
                 steps.push(format!("The answer is {status}: {failure}"));
             }
-            (None, Route::Server { server, .. }) => {
+            (None, Route::Server { server, application, candidates }) => {
+                if let Some(application) = application {
+                    self.explain_alternatives(application, candidates, &mut steps);
+                }
                 let server = &self.servers[*server];
                 let (address, port) = (&server.address.value, server.port.value);
-                steps.push(format!("Server {} ({}) answers, at {address}:{port}.", server.name, server.origin));
+                let answers = if candidates.servers.len() > 1 { "is the first of them" } else { "answers" };
+                steps.push(format!("Server {} ({}) {answers}, at {address}:{port}.", server.name, server.origin));
             }
             (None, _) => {}
         }
@@ -81,6 +85,40 @@ impl Profile {
                 let default = &self.system.default_server.value;
                 steps.push(format!("It names no Default_Server; {default} is it ({}).", self.place_of_default()));
             }
+        }
+    }
+
+    /// Which servers may answer besides the first, when, and which of those that the file names may not.
+    fn explain_alternatives(&self, application: &Application, candidates: &Candidates, steps: &mut Vec<String>) {
+        let weighed = candidates.mode == Alternatives::LoadBalancing;
+        let told = |&index: &usize| match &self.servers[index] {
+            server if weighed && server.weight != 1 => format!("{} (Sclera_Weight={})", server.name, server.weight),
+            server => server.name.clone(),
+        };
+        let names = candidates.servers.iter().map(told).collect::<Vec<_>>().join(", ");
+        let how = match (candidates.mode, candidates.balance) {
+            (Alternatives::Disabled, _) => return,
+            (Alternatives::FailOver, _) => "FailOver: the first that can be used answers",
+            (Alternatives::LoadBalancing, Balance::RoundRobin) => {
+                "LoadBalancing: new sessions are given to them in turn"
+            }
+            (Alternatives::LoadBalancing, Balance::LeastBusy) => {
+                "LoadBalancing: a new session is given to the least busy"
+            }
+        };
+        let place = application.alternatives_for.place("Alternative_Servers");
+        steps.push(format!("Its servers are {names}. {how}; a session stays with its server ({place})."));
+        for line in &application.alternatives {
+            let name = &line.server.value;
+            let index = self.server(name);
+            let reason = match index.map(|index| &self.servers[index]) {
+                _ if index.is_some_and(|index| candidates.servers.contains(&index)) => continue,
+                None => "the file has no section of that name",
+                Some(_) if !line.enabled => "its line is disabled",
+                Some(server) if !server.enabled => "it is not enabled in [SYSTEM_INDEX]",
+                Some(_) => "there are too many, or another line disables it",
+            };
+            steps.push(format!("{name} is not among them: {reason} ({}).", line.server.place("Alternative_Server")));
         }
     }
 
@@ -131,11 +169,16 @@ mod tests {
 
     /// The examples of the guide's sections on paths, virtual hosts and reserved URLs.
     const FILE: &str = "[SYSTEM]\nDefault_Server=MAIN\n[SYSTEM_INDEX]\nMAIN=Enabled\nBOOKS=Enabled\nOFF=Disabled\n\
-        [MAIN]\nIp_Address=main\n[BOOKS]\nIp_Address=books\nTCP_Port=1973\n[OFF]\nIp_Address=off\n\
+        [MAIN]\nIp_Address=main\n[BOOKS]\nIp_Address=books\nTCP_Port=1973\nSclera_Weight=3\n[OFF]\nIp_Address=off\n\
         [APP_PATH_INDEX]\n/=Enabled\n/csp=Enabled\n/Accounts=Enabled\n/Accounts/Invoices=Enabled\n/closed=Disabled\n\
-        /off=Enabled\n/lost=Enabled\n//virtualhost1.com/csp/sys/=Enabled\n\
+        /off=Enabled\n/lost=Enabled\n//virtualhost1.com/csp/sys/=Enabled\n/over=Enabled\n/spread=Enabled\n/dark=Enabled\n\
         [APP_PATH:/Accounts/Invoices]\nDefault_Server=BOOKS\n[APP_PATH:/off]\nDefault_Server=OFF\n\
-        [APP_PATH:/lost]\nDefault_Server=NOWHERE\n[APP_PATH://virtualhost1.com/csp/sys/]\nDefault_Server=BOOKS\n";
+        [APP_PATH:/lost]\nDefault_Server=NOWHERE\n[APP_PATH://virtualhost1.com/csp/sys/]\nDefault_Server=BOOKS\n\
+        [APP_PATH:/over]\nDefault_Server=OFF\nAlternative_Servers=FailOver\nAlternative_Server_2=1~~~~~~BOOKS\n\
+        Alternative_Server_1=1~~~~~~main\nAlternative_Server_3=1~~~~~~NOWHERE\n\
+        [APP_PATH:/spread]\nAlternative_Servers=LoadBalancing\nSclera_Balance=least-busy\nAlternative_Server_0=1~MAIN\n\
+        Alternative_Server_1=1~BOOKS\nAlternative_Server_2=1~OFF\n\
+        [APP_PATH:/dark]\nDefault_Server=MAIN\nAlternative_Servers=FailOver\nAlternative_Server_0=0~MAIN\n";
 
     #[test]
     fn the_examples_of_the_guide_are_explained_as_they_were() {
@@ -157,6 +200,9 @@ mod tests {
             "/closed/a",
             "/off/a",
             "/lost/a",
+            "/over/a",
+            "/spread/a",
+            "/dark/a",
         ] {
             told += &format!("{url}\n");
             for step in profile.explain(url).steps.iter().skip(1) {

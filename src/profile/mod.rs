@@ -30,6 +30,7 @@ mod finding;
 pub mod initial;
 mod layers;
 mod management;
+mod mark;
 pub mod merge;
 pub mod parameter;
 pub(crate) mod permissions;
@@ -49,12 +50,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use application::{Alternative, Alternatives, Application};
+pub use application::{Alternative, Alternatives, Application, Balance, Candidates, MOST_CANDIDATES};
 pub use effective::{Effective, effective};
 pub use explain::Explanation;
 pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
 pub use management::ManagementPassword;
+pub use mark::Mark;
 pub use quote::{Quote, Quotes};
 pub use route::{Route, routing_path};
 pub use secret::{Secret, Unusable, to_store};
@@ -83,6 +85,10 @@ pub struct System {
     pub maximum_connections: u32,
     /// How long a command that gives a password may run.
     pub password_command_timeout: Duration,
+    /// How often a request is sent again at most (`Sclera_Retries`).
+    pub retries: u32,
+    /// Whether the cookie `CSPWSERVERID` is set (`Web_Server_ID_Cookie`).
+    pub web_server_id_cookie: bool,
     /// The password of the management pages.
     pub management_password: Setting<ManagementPassword>,
     /// Keys and values of the settings that are in force only after a restart of the web server.

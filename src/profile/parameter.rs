@@ -293,13 +293,25 @@ parameters! {
         "Seconds that resolving, connecting, TLS and login may take together.";
     SCLERA_DIALECT: Server "Sclera_Dialect" "Dialect", Kind::Word(&["client"]), "client", Inherits::Nothing, Effect::Now,
         "What is spoken with the server; this release speaks client only.";
+    SCLERA_WEIGHT: Server "Sclera_Weight" "Weight", Kind::Number { from: 1, to: 1000 }, "1", Inherits::Nothing, Effect::Now,
+        "The server's share of the load where load is balanced, against the weights of the others.";
+    SCLERA_EJECT_AFTER: System "Sclera_Eject_After" "Eject After", Kind::Number { from: 1, to: 100 }, "3", Inherits::ToServers, Effect::Now,
+        "Failures in a row after which a server with alternatives is left out for a while; some failures do it at once.";
+    SCLERA_SLOW_START: System "Sclera_Slow_Start" "Slow Start", Kind::Seconds { from: 0, to: 3600 }, "10", Inherits::ToServers, Effect::Now,
+        "Seconds over which a server that has come back gets its full share of the load again.";
+    SCLERA_HEALTH_INTERVAL: System "Sclera_Health_Interval" "Health Interval", Kind::Seconds { from: 0, to: 86_400 }, "10", Inherits::ToServers, Effect::Now,
+        "Seconds between active checks of a server with alternatives; 0 for none.";
+    SCLERA_RETRIES: System "Sclera_Retries" "Retries", Kind::Number { from: 0, to: 5 }, "2", Inherits::Nothing, Effect::Now,
+        "How often a request is sent again at most, if that does no harm.";
+    SCLERA_BALANCE: Application "Sclera_Balance" "Balance", Kind::Word(&["round-robin", "least-busy"]), "round-robin", Inherits::Nothing, Effect::Now,
+        "How LoadBalancing spreads new sessions: in turn, or to the server with the fewest requests under way.";
     APPLICATION_DEFAULT_SERVER: Application "Default_Server" "Default Server", Kind::Text, "", Inherits::Nothing, Effect::Now,
         "The server that answers for this path.";
     INSTANCE_HOST_NAME: System "Instance_Host_Name" "Instance Host Name", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Host and port told to the server as system variable CSPIHN.";
     MAX_CACHE_SIZE: System "MAX_CACHE_SIZE" "Maximum Cache Size", Kind::Bytes { from: 0 }, "256K", Inherits::Nothing, Effect::Later,
         "Shared memory for kept answers.";
-    WEB_SERVER_ID_COOKIE: System "Web_Server_ID_Cookie" "Web Server ID Cookie", Kind::Status, "Enabled", Inherits::Nothing, Effect::Later,
+    WEB_SERVER_ID_COOKIE: System "Web_Server_ID_Cookie" "Web Server ID Cookie", Kind::Status, "Enabled", Inherits::Nothing, Effect::Now,
         "Whether the cookie CSPWSERVERID is set.";
     SM_FORMS: System "SM_Forms" "Access to these forms", Kind::Status, "Enabled", Inherits::Nothing, Effect::Later,
         "Whether the management pages are available.";
@@ -375,9 +387,9 @@ parameters! {
         "Name of the superserver for Kerberos.";
     KEYTABLE: Server "Keytable" "Key Table", Kind::Text, "", Inherits::Nothing, without("Kerberos is not spoken."),
         "Key table for Kerberos.";
-    ALTERNATIVE_SERVERS: Application "Alternative_Servers" "Use Alternative Servers For", Kind::Word(&["Disabled", "FailOver", "LoadBalancing"]), "Disabled", Inherits::Nothing, Effect::Later,
+    ALTERNATIVE_SERVERS: Application "Alternative_Servers" "Use Alternative Servers For", Kind::Word(&["Disabled", "FailOver", "LoadBalancing"]), "Disabled", Inherits::Nothing, Effect::Now,
         "What the alternative servers are for: FailOver, LoadBalancing or Disabled.";
-    ALTERNATIVE_SERVER: Application "Alternative_Server_<n>" "Server # n", Kind::Alternative, "", Inherits::Nothing, Effect::Later,
+    ALTERNATIVE_SERVER: Application "Alternative_Server_<n>" "Server # n", Kind::Alternative, "", Inherits::Nothing, Effect::Now,
         "An alternative server: 1 or 0 for enabled or not, any number of ~, and the name.";
     EXTRA_CGI_ENV_VARIABLES: Application "Extra_CGI_Env_Variables" "Extra CGI Environment Variables", Kind::Text, "", Inherits::Nothing, Effect::Later,
         "Further variables passed to the application.";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::application::Alternative;
+use super::application::{Alternative, Alternatives, MOST_CANDIDATES};
 use super::finding::{Finding, Origin, Setting, Severity};
 use super::layers::{Layers, Section};
 use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind, Verdict};
@@ -13,10 +13,10 @@ use super::route::Routes;
 use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
-    Read, address, alternative, alternatives_for, flag, key_type, management_password, number, pinned_key, port,
-    seconds, secret, security, text_value, tls_version, tls_versions, verification, word,
+    Read, address, alternative, alternatives_for, balance, flag, key_type, management_password, number, pinned_key,
+    port, seconds, secret, security, status, text_value, tls_version, tls_versions, verification, word,
 };
-use super::{Application, Loaded, ManagementPassword, Profile, System};
+use super::{Application, Loaded, ManagementPassword, Mark, Profile, System};
 use crate::failure::Code;
 
 /// The most findings that are reported of one file.
@@ -73,6 +73,8 @@ impl<'a> Reader<'a> {
             default_server: self.own(self.system, &row::DEFAULT_SERVER, text_value),
             maximum_connections: self.own(self.system, &row::MAX_CONNECTIONS, number).value,
             password_command_timeout: self.own(self.system, &row::SCLERA_PASSWORD_COMMAND_TIMEOUT, seconds).value,
+            retries: self.own(self.system, &row::SCLERA_RETRIES, number).value,
+            web_server_id_cookie: self.own(self.system, &row::WEB_SERVER_ID_COOKIE, status).value,
             management_password: self.own(self.system, &row::SYSTEM_PASSWORD, management_password),
             at_restart: self.at_restart(),
         };
@@ -81,7 +83,11 @@ impl<'a> Reader<'a> {
         let by_name: HashMap<String, usize> =
             servers.iter().enumerate().map(|(index, server)| (server.name.to_ascii_lowercase(), index)).collect();
         self.report_absent_servers(&system, &applications, &by_name);
-        let routes = Routes::new(&applications, &by_name, &system.default_server.value);
+        let routes = Routes::new(&applications, &servers, &by_name, &system.default_server.value);
+        let enabled = |name: &str| by_name.get(&name.to_ascii_lowercase()).map(|&server| servers[server].enabled);
+        for application in &applications {
+            self.report_alternatives(application, &system.default_server.value, enabled);
+        }
         Profile { path: self.layers.file.clone(), system, servers, applications, routes }
     }
 
@@ -136,6 +142,7 @@ impl<'a> Reader<'a> {
         let here = Some(section);
         let server = Server {
             name: section.name.clone(),
+            mark: Mark::of(&section.name),
             enabled,
             origin: section.origin.clone(),
             address: self.own(here, &row::IP_ADDRESS, address),
@@ -151,6 +158,11 @@ impl<'a> Reader<'a> {
             queue_timeout: self.own(here, &row::QUEUED_REQUEST_TIMEOUT, seconds).value,
             idle_timeout: self.idle_timeout(section),
             connect_timeout: self.own(here, &row::SCLERA_CONNECT_TIMEOUT, seconds).value,
+            weight: self.own(here, &row::SCLERA_WEIGHT, number).value,
+            eject_after: self.own(here, &row::SCLERA_EJECT_AFTER, number).value,
+            slow_start: self.own(here, &row::SCLERA_SLOW_START, seconds).value,
+            health_interval: Some(self.own(here, &row::SCLERA_HEALTH_INTERVAL, seconds).value)
+                .filter(|interval| !interval.is_zero()),
             tls: TlsSettings {
                 range: self.tls_range(section),
                 verify_peer: self.own(here, &row::SSLCC_VERIFY_PEER, flag),
@@ -259,7 +271,8 @@ impl<'a> Reader<'a> {
                 enabled: *enabled,
                 origin: origin.clone(),
                 default_server: self.optional(section, &row::APPLICATION_DEFAULT_SERVER, text_value),
-                alternatives_for: self.own(section, &row::ALTERNATIVE_SERVERS, alternatives_for).value,
+                alternatives_for: self.own(section, &row::ALTERNATIVE_SERVERS, alternatives_for),
+                balance: self.own(section, &row::SCLERA_BALANCE, balance).value,
                 alternatives: self.alternatives(section),
             };
             applications.push(application);
@@ -275,9 +288,19 @@ impl<'a> Reader<'a> {
             let is_one = Parameter::find(SectionKind::Application, &entry.key)
                 .is_some_and(|found| found.key == row::ALTERNATIVE_SERVER.key);
             let Some(number) = is_one.then(|| entry.key[stem..].parse().ok()).flatten() else { continue };
-            if let Read::Good((enabled, name)) = alternative(&entry.value, &row::ALTERNATIVE_SERVER) {
-                let server = Setting { value: name, origin: Some(entry.origin.clone()) };
-                alternatives.push(Alternative { number, enabled, server });
+            match alternative(&entry.value, &row::ALTERNATIVE_SERVER) {
+                Read::Good((enabled, name)) | Read::Adjusted((enabled, name), _) => {
+                    let server = Setting { value: name, origin: Some(entry.origin.clone()) };
+                    alternatives.push(Alternative { number, enabled, server });
+                }
+                Read::Wrong(_) if entry.value.is_empty() => {}
+                // Not an error, because the original loads such files.
+                Read::Wrong(reason) => {
+                    let remedy = row::ALTERNATIVE_SERVER.expected();
+                    let message = format!("{reason}, and is left out");
+                    let finding = Finding::at(Severity::Warning, None, &entry.origin, message, remedy);
+                    self.findings.push(finding.quoting(&entry.value));
+                }
             }
         }
         alternatives.sort_by_key(|alternative| alternative.number);
@@ -325,6 +348,64 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What keeps alternative servers from being what the file seems to want. `enabled` tells of a server whether it is;
+    /// `None` if there is none of that name.
+    fn report_alternatives(
+        &mut self,
+        application: &Application,
+        default: &str,
+        enabled: impl Fn(&str) -> Option<bool>,
+    ) {
+        if !application.enabled || application.alternatives_for.value == Alternatives::Disabled {
+            return;
+        }
+        let default = application.default_server.as_ref().map_or(default, |setting| setting.value.as_str());
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut candidates = usize::from(enabled(default) == Some(true) && !application.takes_out(default));
+        for line in &application.alternatives {
+            let name = &line.server.value;
+            let is_default = name.eq_ignore_ascii_case(default);
+            let state = enabled(name);
+            let (message, remedy) = if !seen.insert(name.to_ascii_lowercase()) {
+                ("names a server that an alternative before it names too; this line is left out".into(), "remove it")
+            } else if state.is_none() {
+                let remedy = "write that section and list it in [SYSTEM_INDEX], or remove this line";
+                ("the file has no section of that name; this alternative is left out".into(), remedy)
+            } else if !line.enabled && is_default {
+                let message = "takes the default server out, because its own line as an alternative is disabled";
+                (message.into(), "begin the line with 1 to use it")
+            } else if !line.enabled || is_default && state == Some(true) {
+                continue;
+            } else if state == Some(false) {
+                let remedy = "set it to Enabled in [SYSTEM_INDEX], or disable this line";
+                ("that server is not enabled, and does not answer as an alternative".into(), remedy)
+            } else if candidates == MOST_CANDIDATES {
+                let message =
+                    format!("is more than the {MOST_CANDIDATES} servers that one path may have, and left out");
+                (message, "spread the servers over several paths")
+            } else {
+                candidates += 1;
+                continue;
+            };
+            let Some(origin) = &line.server.origin else { continue };
+            let finding = Finding::at(Severity::Warning, None, origin, message, remedy);
+            self.findings.push(finding.quoting(name));
+        }
+        let Some(origin) = &application.alternatives_for.origin else { return };
+        if candidates == 0 {
+            let remedy = "enable one, in [SYSTEM_INDEX] and as an alternative";
+            let message =
+                format!("none of the servers of {} is in use: the path is answered with 503", application.path);
+            self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+        } else if application.alternatives_for.value == Alternatives::LoadBalancing
+            && enabled(default) == Some(true)
+            && !seen.contains(&default.to_ascii_lowercase())
+        {
+            let message = format!("the default server {default} takes part, though no alternative names it");
+            self.findings.push(Finding::at(Severity::Notice, None, origin, message, ""));
+        }
+    }
+
     /// Unknown keys, each once, without their values, which may be misspelt passwords; and in one sentence the
     /// documented keys that this release does not heed.
     fn report_keys_without_effect(&mut self) {
@@ -362,12 +443,17 @@ impl<'a> Reader<'a> {
     /// A value that nothing heeds is no error, but whoever wrote it should know that it is wrong.
     fn report_unused_value(&mut self, row: &Parameter, value: &str, origin: &Origin) {
         let asks_for_mirror = row.key == row::MIRROR_AWARE.key && value == "1";
+        let expects_state = row.key == row::SA_EXCLUDE_FILE_TYPES.key && !value.is_empty();
         let (message, remedy) = match (row.check(value), row.effect) {
             (Verdict::Adjusted(reason) | Verdict::Wrong(reason), _) => (reason, row.expected()),
             (_, Effect::Without(reason)) if asks_for_mirror => (
                 format!("has no effect: {}", reason.trim_end_matches('.')),
                 "name the primary member in Ip_Address".into(),
             ),
+            (_, Effect::Without(reason)) if expects_state => {
+                let reason = reason.trim_end_matches('.');
+                (format!("has no effect: {reason}; every session is used as a plain one"), "remove it".into())
+            }
             _ => return,
         };
         if self.reported.insert(origin.clone()) {

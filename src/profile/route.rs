@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Application, Profile};
+use super::application::MOST_CANDIDATES;
+use super::{Alternatives, Application, Balance, Candidates, Profile, Server};
 use crate::failure::{Code, Failure};
 
 /// The answer to [`Profile::route`].
@@ -12,10 +13,12 @@ use crate::failure::{Code, Failure};
 pub enum Route<'a> {
     /// This server answers.
     Server {
-        /// Index into [`Profile::servers`]; the server is enabled.
+        /// Index into [`Profile::servers`] of the first choice; the server is enabled.
         server: usize,
         /// The application profile that matched; `None` if the default server of `[SYSTEM]` answers for any path.
         application: Option<&'a Application>,
+        /// All servers that may answer; the first of them is `server`.
+        candidates: &'a Candidates,
     },
     /// The matching application profile is disabled. It answers so; no shorter path takes its place.
     ApplicationDisabled(&'a Application),
@@ -36,13 +39,14 @@ pub enum Route<'a> {
 }
 
 /// The application paths made ready for matching.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Routes {
     /// For any host.
     paths: Table,
     /// For one host each, sorted by its name in lower case.
     hosts: Vec<(String, Table)>,
-    default_server: Option<usize>,
+    /// For paths that no application has.
+    others: Destination,
 }
 
 /// Paths of one host, or of all.
@@ -57,30 +61,48 @@ struct Table {
 struct Path {
     path: String,
     application: usize,
-    server: Option<usize>,
+    destination: Destination,
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+struct Destination {
+    /// The default server, enabled or not; `None` if there is none of its name.
+    default: Option<usize>,
+    /// May be empty.
+    candidates: Candidates,
 }
 
 impl Routes {
     /// `by_name` holds the servers by their names in lower case.
-    pub(super) fn new(applications: &[Application], by_name: &HashMap<String, usize>, default: &str) -> Routes {
+    pub(super) fn new(
+        applications: &[Application],
+        servers: &[Server],
+        by_name: &HashMap<String, usize>,
+        default: &str,
+    ) -> Routes {
         let named = |name: &str| by_name.get(&name.to_ascii_lowercase()).copied();
-        let mut routes = Routes { default_server: named(default), ..Routes::default() };
+        let others = Destination::of(None, named(default), servers, named);
         let mut hosts: BTreeMap<String, Vec<Path>> = BTreeMap::new();
         let mut paths = Vec::new();
         for (index, application) in applications.iter().enumerate() {
             let path = Path {
                 path: application.path_of_host().trim_end_matches('/').to_owned(),
                 application: index,
-                server: application.default_server.as_ref().map_or(routes.default_server, |it| named(&it.value)),
+                destination: Destination::of(
+                    Some(application),
+                    application.default_server.as_ref().map_or(others.default, |it| named(&it.value)),
+                    servers,
+                    named,
+                ),
             };
             match application.host() {
                 None => paths.push(path),
                 Some(host) => hosts.entry(host.to_ascii_lowercase()).or_default().push(path),
             }
         }
-        routes.paths = Table::new(paths);
-        routes.hosts = hosts.into_iter().map(|(host, paths)| (host, Table::new(paths))).collect();
-        routes
+        let hosts = hosts.into_iter().map(|(host, paths)| (host, Table::new(paths))).collect();
+        Routes { paths: Table::new(paths), hosts, others }
     }
 
     /// The profile that answers: of exactly this host, of the host without `www.`, or of any host. Allocates nothing.
@@ -91,6 +113,29 @@ impl Routes {
         let tables =
             [Some(host), bare].into_iter().flatten().filter_map(of_host).map(|position| &self.hosts[position].1);
         tables.chain([&self.paths]).find_map(|table| table.longest_prefix(path))
+    }
+}
+
+impl Destination {
+    fn of(
+        application: Option<&Application>,
+        default: Option<usize>,
+        servers: &[Server],
+        named: impl Fn(&str) -> Option<usize>,
+    ) -> Destination {
+        let mode = application.map_or(Alternatives::Disabled, |it| it.alternatives_for.value);
+        let balance = application.map_or(Balance::RoundRobin, |it| it.balance);
+        let alternatives = application.filter(|_| mode != Alternatives::Disabled);
+        let lines = alternatives.iter().flat_map(|application| &application.alternatives);
+        let is_out = |server: usize| alternatives.is_some_and(|it| it.takes_out(&servers[server].name));
+        let mut candidates: Vec<usize> = Vec::new();
+        for server in default.into_iter().chain(lines.filter_map(|line| named(&line.server.value))) {
+            let is_new = !candidates.contains(&server) && candidates.len() < MOST_CANDIDATES;
+            if is_new && servers[server].enabled && !is_out(server) {
+                candidates.push(server);
+            }
+        }
+        Destination { default, candidates: Candidates { mode, balance, servers: candidates.into() } }
     }
 }
 
@@ -190,8 +235,8 @@ impl Profile {
     ///
     /// The application with the longest path by whole segments answers, case-sensitively; profiles of exactly this host
     /// (`//host/path`) come first, then those of the host without `www.`, then those of any host. The profile's `Default_Server` is the
-    /// server, else `Default_Server` of `[SYSTEM]`, else `LOCAL`. A disabled application or server answers so, and a
-    /// server that the file does not have is not replaced by another.
+    /// server, else `Default_Server` of `[SYSTEM]`, else `LOCAL`. A disabled application answers so, and a server that is
+    /// disabled or that the file does not have is replaced only by the path's own alternatives.
     pub fn route(&self, host: Option<&str>, path: &str) -> Route<'_> {
         if is_management(path) {
             return Route::Management;
@@ -201,10 +246,11 @@ impl Profile {
         if let Some(application) = application.filter(|application| !application.enabled) {
             return Route::ApplicationDisabled(application);
         }
-        match found.map_or(self.routes.default_server, |found| found.server) {
-            Some(server) if self.servers[server].enabled => Route::Server { server, application },
-            Some(server) => Route::ServerDisabled { server, application },
-            None => Route::NoServer { detail: self.missing_server(application) },
+        let Destination { default, candidates } = found.map_or(&self.routes.others, |found| &found.destination);
+        match (candidates.servers.first(), *default) {
+            (Some(&server), _) => Route::Server { server, application, candidates },
+            (None, Some(server)) => Route::ServerDisabled { server, application },
+            (None, None) => Route::NoServer { detail: self.missing_server(application) },
         }
     }
 
@@ -231,7 +277,10 @@ impl Route<'_> {
             }
             Route::ServerDisabled { server, .. } => {
                 let server = &profile.servers[*server];
-                let detail = format!("server {} ({}) is not enabled", server.name, server.origin);
+                let detail = match server.enabled {
+                    false => format!("server {} ({}) is not enabled", server.name, server.origin),
+                    true => format!("server {} ({}) is disabled as an alternative", server.name, server.origin),
+                };
                 Some(Failure::new(Code::ServerDisabled, detail))
             }
             Route::NoServer { detail } => Some(Failure::new(Code::NoServerForPath, detail.clone())),
@@ -255,7 +304,7 @@ mod tests {
         let profile = Profile::parse(std::path::Path::new("CSP.ini"), content.as_bytes()).unwrap().profile;
         let name = |server: usize| profile.servers[server].name.clone();
         match profile.route(Some(host), path) {
-            Route::Server { server, application } => {
+            Route::Server { server, application, .. } => {
                 format!("{} {}", name(server), application.map_or("-", |application| &application.path))
             }
             Route::ApplicationDisabled(application) => format!("application off {}", application.path),
@@ -352,6 +401,83 @@ mod tests {
             outcome(&named, "/any").starts_with("none: server B is asked for by CSP.ini:2 [SYSTEM] Default_Server")
         );
         assert!(outcome(&named, "/csp/a").starts_with("none: server B"), "never another server than the one named");
+    }
+
+    /// The candidates of a path whose servers are A, B, C (enabled) and OFF, with A as the default server, by name.
+    fn candidates(lines: &str) -> (String, Vec<String>) {
+        let content = format!(
+            "[SYSTEM]\nDefault_Server=A\n[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\nC=Enabled\nOFF=Disabled\n\
+             [A]\nIp_Address=a\n[B]\nIp_Address=b\n[C]\nIp_Address=c\n[OFF]\nIp_Address=d\n\
+             [APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\n{lines}"
+        );
+        let loaded = Profile::parse(std::path::Path::new("CSP.ini"), content.as_bytes()).unwrap();
+        let profile = loaded.profile;
+        let findings = loaded.notices.iter().map(ToString::to_string).collect();
+        match profile.route(None, "/x") {
+            Route::Server { server, candidates, .. } => {
+                assert_eq!(candidates.servers[0], server);
+                let names: Vec<&str> = candidates.servers.iter().map(|&it| profile.servers[it].name.as_str()).collect();
+                (names.join(" "), findings)
+            }
+            other => (other.failure(&profile).unwrap().to_string(), findings),
+        }
+    }
+
+    #[test]
+    fn the_candidates_are_the_default_server_and_the_enabled_alternatives_in_order() {
+        for (lines, expected) in [
+            ("Alternative_Server_0=1~B\n", "A"),
+            ("Alternative_Servers=Disabled\nAlternative_Server_0=1~B\n", "A"),
+            ("Alternative_Servers=FailOver\n", "A"),
+            ("Alternative_Servers=FailOver\nAlternative_Server_10=1~B\nAlternative_Server_9=1~~~~~~c\n", "A C B"),
+            ("Alternative_Servers=FailOver\nAlternative_Server_0=1~B\nAlternative_Server_1=1~A\n", "A B"),
+            ("Alternative_Servers=LoadBalancing\nAlternative_Server_0=1~B\nAlternative_Server_1=0~C\n", "A B"),
+            ("Alternative_Servers=LoadBalancing\nAlternative_Server_0=0~A\nAlternative_Server_1=1~C\n", "C"),
+            ("Default_Server=OFF\nAlternative_Servers=FailOver\nAlternative_Server_0=1~C\n", "C"),
+            ("Default_Server=LOST\nAlternative_Servers=FailOver\nAlternative_Server_0=1~C\n", "C"),
+            ("Alternative_Servers=failover\nAlternative_Server_0=nonsense\nAlternative_Server_1=1~C\n", "A C"),
+        ] {
+            assert_eq!(candidates(lines).0, expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn alternatives_that_cannot_answer_are_reported() {
+        for (lines, expected) in [
+            ("Alternative_Server_1=1~LOST\n", "the file has no section of that name; this alternative is left out"),
+            ("Alternative_Server_1=1~OFF\n", "that server is not enabled"),
+            ("Alternative_Server_1=1~B\nAlternative_Server_2=1~b\n", "an alternative before it names too"),
+            ("Alternative_Server_1=0~A\n", "takes the default server out"),
+            ("Alternative_Server_1=0~A\n", "none of the servers of / is in use"),
+            ("Alternative_Server_1=B\n", "does not begin with 1 or 0, and is left out"),
+            ("Alternative_Server_1=1~B\n", "the default server A takes part, though no alternative names it"),
+        ] {
+            let (_, findings) = candidates(&format!("Alternative_Servers=LoadBalancing\n{lines}"));
+            assert!(findings.iter().any(|finding| finding.contains(expected)), "{lines}: {findings:?}");
+            let (_, unused) = candidates(lines);
+            assert!(expected.contains("1 or 0") || unused.is_empty(), "alternatives not in use: {unused:?}");
+        }
+        let (answer, _) = candidates("Alternative_Servers=FailOver\nAlternative_Server_1=0~A\n");
+        assert!(answer.starts_with("SCLERA-103") && answer.contains("is disabled as an alternative"), "{answer}");
+        let all = "Alternative_Servers=FailOver\nAlternative_Server_0=1~A\nAlternative_Server_1=1~B\n\
+            Alternative_Server_2=0~LOST2\n";
+        let (_, findings) = candidates(all);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn more_servers_than_one_path_may_have_are_left_out_and_reported() {
+        let mut content =
+            "[APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=S0\nAlternative_Servers=FailOver\n".to_owned();
+        (0..20).for_each(|n| content += &format!("Alternative_Server_{n}=1~S{n}\n"));
+        content += "[SYSTEM_INDEX]\n";
+        (0..20).for_each(|n| content += &format!("S{n}=Enabled\n"));
+        (0..20).for_each(|n| content += &format!("[S{n}]\nIp_Address=a\n"));
+        let loaded = Profile::parse(std::path::Path::new("CSP.ini"), content.as_bytes()).unwrap();
+        let Route::Server { candidates, .. } = loaded.profile.route(None, "/") else { panic!("no server") };
+        assert_eq!(*candidates.servers, *(0..MOST_CANDIDATES).collect::<Vec<_>>());
+        let reported = loaded.notices.iter().filter(|it| it.to_string().contains("more than the 16 servers"));
+        assert_eq!(reported.count(), 4);
     }
 
     #[test]

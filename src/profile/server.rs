@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 
 use super::finding::{Origin, Setting};
+use super::mark::Mark;
 use super::secret::{Secret, Unusable};
 use crate::failure::{Code, Failure};
 
@@ -15,6 +16,8 @@ use crate::failure::{Code, Failure};
 pub struct Server {
     /// The section's name as the file spells it. Names are compared without regard to case.
     pub name: String,
+    /// What shared memory and cookies tell it by.
+    pub mark: Mark,
     /// Whether `[SYSTEM_INDEX]` lists it as Enabled. A section without an index line is not enabled.
     pub enabled: bool,
     /// The section's line, or the index line if there is no section.
@@ -45,6 +48,14 @@ pub struct Server {
     pub idle_timeout: Option<Duration>,
     /// How long resolving, connecting, TLS and login may take together (`Sclera_Connect_Timeout`).
     pub connect_timeout: Duration,
+    /// The share of the load, against the weights of the others (`Sclera_Weight`); from 1.
+    pub weight: u32,
+    /// Failures in a row before a server with alternatives is left out for a while (`Sclera_Eject_After`); from 1.
+    pub eject_after: u32,
+    /// How long a server that has come back is spared (`Sclera_Slow_Start`).
+    pub slow_start: Duration,
+    /// Time between active checks of a server with alternatives (`Sclera_Health_Interval`); `None` for no checks.
+    pub health_interval: Option<Duration>,
     /// The `SSLCC_*` settings. They are read at any level, and used only if [`Server::security`] says TLS.
     pub tls: TlsSettings,
 }
@@ -164,11 +175,12 @@ impl Server {
     }
 
     /// Whether connections made for one of the two can serve the other: every setting has the same value, wherever it
-    /// stands in the file.
+    /// stands in the file. What only concerns the choice among servers may differ.
     pub fn serves_like(&self, other: &Server) -> bool {
         // Taken apart, so that a new setting cannot be forgotten here.
         let Server {
             name,
+            mark: _,
             enabled,
             origin: _,
             address,
@@ -184,6 +196,10 @@ impl Server {
             queue_timeout,
             idle_timeout,
             connect_timeout,
+            weight: _,
+            eject_after: _,
+            slow_start: _,
+            health_interval: _,
             tls,
         } = self;
         name.eq_ignore_ascii_case(&other.name)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ManagementPassword;
-use super::application::Alternatives;
+use super::application::{Alternatives, Balance};
 use super::parameter::{Kind, Parameter, Verdict};
 use super::secret::{Secret, Unusable};
 use super::server::{KeyType, PinnedKey, Security, Verification};
@@ -225,6 +225,14 @@ pub(super) fn alternative(value: &str, _: &Parameter) -> Read<(bool, String)> {
         return Read::Wrong("names no server".into());
     }
     Read::Good((enabled, name.to_owned()))
+}
+
+pub(super) fn balance(value: &str, row: &Parameter) -> Read<Balance> {
+    match word(value, row) {
+        Read::Wrong(reason) => Read::Wrong(reason),
+        _ if value.eq_ignore_ascii_case("least-busy") => Read::Good(Balance::LeastBusy),
+        _ => Read::Good(Balance::RoundRobin),
+    }
 }
 
 pub(super) fn alternatives_for(value: &str, _: &Parameter) -> Read<Alternatives> {

@@ -1,0 +1,76 @@
+//! A short mark of a server's name: what shared memory and cookies tell servers by, so that they agree over workers,
+//! reloads and restarts, wherever the server stands in the file.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// Four letters and digits that stand for a server's name. It tells nothing that a browser should not know, and two
+/// servers share one in fourteen million.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark([u8; Mark::LENGTH]);
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+impl Mark {
+    /// Bytes of a mark.
+    pub const LENGTH: usize = 4;
+
+    /// The mark of a name, of which the case does not count.
+    pub fn of(name: &str) -> Mark {
+        let mut digest = Sha256::new_with_prefix(b"sclera mark\0");
+        digest.update(name.to_ascii_lowercase());
+        let digest = digest.finalize();
+        Mark(std::array::from_fn(|at| {
+            let pair = u16::from_be_bytes([digest[2 * at], digest[2 * at + 1]]);
+            ALPHABET[usize::from(pair) % ALPHABET.len()]
+        }))
+    }
+
+    /// Reads a mark; `None` if the bytes cannot be one.
+    pub fn parse(bytes: &[u8]) -> Option<Mark> {
+        let mark = <[u8; Mark::LENGTH]>::try_from(bytes).ok()?;
+        mark.iter().all(u8::is_ascii_alphanumeric).then_some(Mark(mark))
+    }
+
+    /// The mark as a number; never 0.
+    pub fn number(self) -> u64 {
+        u32::from_be_bytes(self.0).into()
+    }
+
+    /// The mark of a [`Mark::number`]; `None` for any other number.
+    pub fn from_number(number: u64) -> Option<Mark> {
+        Mark::parse(&u32::try_from(number).ok()?.to_be_bytes())
+    }
+
+    /// The mark as it stands in a cookie.
+    pub fn bytes(self) -> [u8; Mark::LENGTH] {
+        self.0
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mark({})", self.0.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_of_the_name_alone_and_survives_its_forms() {
+        let mark = Mark::of("IRIS1");
+        assert_eq!(mark, Mark::of("iris1"));
+        assert_ne!(mark, Mark::of("IRIS2"));
+        assert_eq!(Mark::parse(&mark.bytes()), Some(mark));
+        assert_eq!(Mark::from_number(mark.number()), Some(mark));
+        assert_eq!(Mark::of("LOCAL").bytes(), *b"MDyx", "cookies outlive a release");
+        for bytes in [&b""[..], b"abc", b"abcde", b"ab;c", b"ab\xffc"] {
+            assert_eq!(Mark::parse(bytes), None);
+        }
+        assert_eq!(Mark::from_number(0), None);
+        assert_eq!(Mark::from_number(u64::MAX), None);
+    }
+}
