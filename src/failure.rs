@@ -285,6 +285,10 @@ failures! {
 
     700 QueueTimeout "queue-timeout" Capacity Safe 503
         "Raise Maximum_Server_Connections or Queued_Request_Timeout, or make the application faster; all connections were in use.";
+    701 QueueFull "queue-full" Capacity Safe 503
+        "Raise Sclera_Queue_Limit or Maximum_Server_Connections, or make the application faster; too many requests were waiting already.";
+    702 SessionBusy "session-busy" Capacity Safe 503
+        "Raise Maximum_Session_Connections or Queued_Request_Timeout; this session's other requests took all the connections that it may have.";
 
     800 ClientAborted "client-aborted" Client Unsafe 499
         "Nothing: the browser left before its answer was complete.";

@@ -3,8 +3,8 @@
 //! Buffers stay below one TLS record each way and are given up while a connection idles, so a pool of idle connections
 //! costs little, and a request in flight less than 64 KiB.
 
-use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::{Arc, Weak};
 
 use rustix::io::Errno;
 use rustls::client::UnbufferedClientConnection;
@@ -281,6 +281,11 @@ impl Link {
 
     pub fn raw_fd(&self) -> RawFd {
         self.socket.raw_fd()
+    }
+
+    /// See [`Socket::handle`].
+    pub fn socket(&self) -> Weak<OwnedFd> {
+        self.socket.handle()
     }
 
     /// See [`Socket::link`].

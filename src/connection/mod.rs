@@ -10,13 +10,15 @@ pub mod opening;
 pub mod resolve;
 pub mod socket;
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use link::{Flow, Link, LinkError};
 pub use opening::Opening;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustls::HandshakeKind;
 
 use crate::wire::WireError;
 use crate::wire::call::{Event, InCall};
@@ -161,6 +163,16 @@ impl Connection {
     /// Whether it may go back into the pool: nothing received is unread, nothing queued is unsent.
     pub fn is_settled(&self) -> bool {
         self.link.is_settled()
+    }
+
+    /// How TLS was agreed on; `None` without TLS.
+    pub fn handshake(&self) -> Option<HandshakeKind> {
+        self.link.tls_state()?.handshake_kind()
+    }
+
+    /// See [`socket::Socket::handle`].
+    pub fn socket(&self) -> Weak<OwnedFd> {
+        self.link.socket()
     }
 
     /// Gives buffers up while it idles.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -12,7 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 /// A connecting or connected socket.
 #[derive(Debug)]
 pub struct Socket {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     link: u64,
 }
 
@@ -53,13 +54,13 @@ impl Socket {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        Ok(Socket { fd, link: NEXT_LINK.fetch_add(1, Ordering::Relaxed) })
+        Ok(Socket { fd: Arc::new(fd), link: NEXT_LINK.fetch_add(1, Ordering::Relaxed) })
     }
 
     /// `None` while the connection is being made, then how it ended.
     pub fn connect_result(&self) -> Option<Result<(), Errno>> {
-        match sockopt::socket_error(&self.fd) {
-            Ok(Ok(())) => match rustix::net::getpeername(&self.fd) {
+        match sockopt::socket_error(&*self.fd) {
+            Ok(Ok(())) => match rustix::net::getpeername(&*self.fd) {
                 Ok(_) => Some(Ok(())),
                 Err(Errno::NOTCONN) => None,
                 Err(error) => Some(Err(error)),
@@ -71,7 +72,7 @@ impl Socket {
     /// Sends from the start of `bytes`.
     pub fn send(&self, bytes: &[u8]) -> Result<Moved, Errno> {
         loop {
-            match rustix::net::send(&self.fd, bytes, SendFlags::NOSIGNAL) {
+            match rustix::net::send(&*self.fd, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => return Ok(Moved::Bytes(count)),
                 Err(Errno::AGAIN) => return Ok(Moved::WouldBlock),
                 Err(Errno::INTR) => {}
@@ -83,7 +84,7 @@ impl Socket {
     /// Receives into the spare capacity of `buffer`, which must have some.
     pub fn receive(&self, buffer: &mut Vec<u8>) -> Result<Moved, Errno> {
         loop {
-            match rustix::net::recv(&self.fd, spare_capacity(buffer), RecvFlags::empty()) {
+            match rustix::net::recv(&*self.fd, spare_capacity(buffer), RecvFlags::empty()) {
                 Ok((0, _)) => return Ok(Moved::Closed),
                 Ok((count, _)) => return Ok(Moved::Bytes(count)),
                 Err(Errno::AGAIN) => return Ok(Moved::WouldBlock),
@@ -96,6 +97,11 @@ impl Socket {
     /// The socket's own number, unlike any other socket's of this process.
     pub fn link(&self) -> u64 {
         self.link
+    }
+
+    /// The socket for somebody who may want to shut it down, as long as it is open.
+    pub fn handle(&self) -> Weak<OwnedFd> {
+        Arc::downgrade(&self.fd)
     }
 
     /// The descriptor, for the host to watch.

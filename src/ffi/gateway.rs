@@ -1,6 +1,7 @@
 //! The gateway: CSP.ini, read before the fork.
 
 use std::ffi::{CString, c_char, c_void};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{export, failed, invalid, sclera_result, shared, sized, slice, take, text};
@@ -95,12 +96,15 @@ export! {
 export! {
     /// Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent or wrong does not fail: the findings
     /// go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
-    /// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI.
+    /// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI, and with SCLERA_SYSTEM without memory.
     fn sclera_gateway_open(options: *const sclera_options, out: *mut *mut sclera_gateway) -> sclera_result {
         // SAFETY: the contract.
         match unsafe { read_options(options) } {
-            // SAFETY: the contract.
-            Ok(opening) => unsafe { super::give(out, open(opening)) },
+            Ok(opening) => match open(opening) {
+                // SAFETY: the contract.
+                Ok(gateway) => unsafe { super::give(out, gateway) },
+                Err(error) => failed(sclera_result::SCLERA_SYSTEM, &format!("no memory for workers to share: {error}")),
+            },
             Err(result) => result,
         }
     }
@@ -132,15 +136,15 @@ struct Opening {
     first_start: bool,
 }
 
-fn open(opening: Opening) -> sclera_gateway {
+fn open(opening: Opening) -> io::Result<sclera_gateway> {
     let Opening { path, software, log, first_start } = opening;
     let places = Places::of(|name| std::env::var_os(name));
     if first_start {
         configuration::make_first(&path, &places, &log);
     }
-    let configuration = Configuration::open(&path, Environment::of_process(), places, &log);
+    let configuration = Configuration::open(&path, Environment::of_process(), places, &log)?;
     let problem = configuration.profile.as_ref().err().map(|failure| super::c_string(&failure.to_string()));
-    sclera_gateway { configuration, software, log, problem }
+    Ok(sclera_gateway { configuration, software, log, problem })
 }
 
 fn check(path: &Path, first_start: bool, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {

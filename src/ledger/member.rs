@@ -20,6 +20,9 @@ pub(super) struct WorkerRow {
     pid: AtomicU32,
     /// Counts how often its caretaker was rung for.
     doorbell: AtomicU32,
+    /// Not 0: somebody wants connections of this worker closed.
+    wishes: AtomicU32,
+    spare: AtomicU32,
     /// When it started, in seconds since 1970.
     started: AtomicU64,
     /// What it waits for at each server, and at the gateway as a whole.
@@ -41,6 +44,12 @@ impl WorkerRow {
         self.doorbell.fetch_add(1, Ordering::SeqCst);
         // Nobody sleeping is no error.
         let _ = futex::wake(&self.doorbell, futex::Flags::empty(), u32::MAX);
+    }
+
+    /// Somebody wants a connection of this worker closed.
+    pub(super) fn wish(&self) {
+        self.wishes.store(1, Ordering::Release);
+        self.ring();
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -362,7 +371,7 @@ impl Member {
         idle.sort_by_key(|&seat| layout.connections[seat].since());
         let asked = idle.into_iter().find(|&seat| layout.connections[seat].ask_if_idle());
         if let Some(holder) = asked.and_then(|seat| seats::holder(&layout.seats[seat])) {
-            self.ledger.ring(holder.row());
+            layout.workers[holder.row()].wish();
         }
     }
 
@@ -461,6 +470,11 @@ impl Member {
         let timeout = most.and_then(|most| futex::Timespec::try_from(most).ok());
         // Ringing in between, a signal and the end of the time mean the same: look again.
         let _ = futex::wait(bell, futex::Flags::empty(), rung, timeout.as_ref());
+    }
+
+    /// Whether somebody wants connections of this worker closed, since it was asked last.
+    pub fn takes_wishes(&self) -> bool {
+        self.layout().workers[self.row()].wishes.swap(0, Ordering::AcqRel) != 0
     }
 
     /// Frees what workers had that ended without leaving. Gives how many there were.

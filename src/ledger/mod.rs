@@ -211,7 +211,7 @@ impl Ledger {
         let row = self.connection(seat);
         row.ask(interrupt);
         if let Some(holder) = seats::holder(&self.layout().seats[seat as usize]) {
-            self.ring(holder.row());
+            self.layout().workers[holder.row()].wish();
         }
     }
 

@@ -7,6 +7,7 @@ use super::{Checkout, Lease, Permit, Pool, Ticket};
 use crate::connection::resolve::Resolver;
 use crate::connection::{Opening, Wants};
 use crate::failure::{Code, Failure};
+use crate::ledger::Counter;
 use std::sync::Arc;
 
 /// A connection that is being obtained.
@@ -55,7 +56,7 @@ impl Acquire {
                 },
                 State::Opening { permit, mut opening } => match opening.drive(now) {
                     Ok(Some(connection)) => {
-                        self.pool.note_success();
+                        self.pool.note_success(&connection, &permit);
                         return Ok(Some(Lease { connection, permit, reused: false }));
                     }
                     Ok(None) => {
@@ -73,10 +74,14 @@ impl Acquire {
                 Checkout::Idle(mut lease) => match lease.connection.is_usable() {
                     true => return Ok(Some(*lease)),
                     // The server has given it up: the next idle one may do, else a new one is made.
-                    false => State::Start,
+                    false => {
+                        self.pool.member.count(self.pool.row, Counter::Stale);
+                        State::Start
+                    }
                 },
                 Checkout::Open(permit) => open(&self.pool, permit, resolver, waker, now)?,
                 Checkout::Wait(ticket) => State::Queued { ticket, until: now + self.pool.server().queue_timeout },
+                Checkout::Full => return Err(self.queue_is_full()),
             };
         }
     }
@@ -88,6 +93,14 @@ impl Acquire {
             State::Queued { until, .. } => Wants::until(Some(*until)),
             State::Opening { opening, .. } => opening.wants(),
         }
+    }
+
+    fn queue_is_full(&self) -> Failure {
+        let server = self.pool.server();
+        let waiting = self.pool.counts().waiting;
+        let detail =
+            format!("server {}: {waiting} requests of this worker wait already (Sclera_Queue_Limit)", server.name);
+        Failure::new(Code::QueueFull, detail)
     }
 
     fn queue_timed_out(&self) -> Failure {

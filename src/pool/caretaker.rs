@@ -2,21 +2,24 @@
 //! and changed certificates into force.
 //!
 //! It is started after the fork with all signals blocked, so that it never takes one from the web server, and joined at
-//! stop.
+//! stop. It sleeps on the worker's doorbell in the ledger, which other workers ring too: for what they pass on, and for
+//! connections that they or an administrator want closed.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::Pool;
 use super::configuration::Watch;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
 use crate::connection::resolve::{Lookup, Resolver};
 use crate::event_log::{Level, Log};
+use crate::ledger::{Member, Tally};
 
 /// The running caretaker.
 #[derive(Debug)]
@@ -26,10 +29,12 @@ pub struct Caretaker {
 }
 
 /// Where work is left for the thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Desk {
     work: Mutex<Work>,
-    something: Condvar,
+    /// Told when the thread has ended.
+    ended: Condvar,
+    member: Arc<Member>,
 }
 
 #[derive(Debug, Default)]
@@ -44,14 +49,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Caretaker {
     /// Starts the thread for this view, which it replaces when what `watch` looks at changes.
-    pub fn start(view: Arc<RwLock<Arc<View>>>, watch: Option<Watch>, log: Log) -> io::Result<Caretaker> {
-        let desk = Arc::new(Desk::default());
+    pub fn start(
+        view: Arc<RwLock<Arc<View>>>,
+        watch: Option<Watch>,
+        member: Arc<Member>,
+        log: Log,
+    ) -> io::Result<Caretaker> {
+        let desk = Arc::new(Desk { work: Mutex::default(), ended: Condvar::new(), member });
         let shared = desk.clone();
         let body = move || {
-            let mut duties = Duties { view, watch, log, rotation: Rotation::default(), next_look: Instant::now() };
+            let now = Instant::now();
+            let mut duties =
+                Duties { view, watch, log, rotation: Rotation::default(), next_look: now, retired: Vec::new() };
             shared.attend(&mut duties);
             shared.work.lock().ended = true;
-            shared.something.notify_all();
+            shared.ended.notify_all();
         };
         let thread = with_signals_blocked(|| std::thread::Builder::new().name("sclera".to_owned()).spawn(body))?;
         Ok(Caretaker { desk, thread: Some(thread) })
@@ -63,10 +75,10 @@ impl Caretaker {
         let Some(thread) = self.thread.take() else { return };
         let mut work = self.desk.work.lock();
         work.stopping = true;
-        self.desk.something.notify_all();
+        self.desk.member.ring();
         let until = Instant::now() + PATIENCE;
         while !work.ended {
-            if self.desk.something.wait_until(&mut work, until).timed_out() {
+            if self.desk.ended.wait_until(&mut work, until).timed_out() {
                 return;
             }
         }
@@ -84,7 +96,7 @@ impl Drop for Caretaker {
 impl Resolver for Caretaker {
     fn submit(&self, lookup: Arc<Lookup>) {
         self.desk.work.lock().lookups.push_back(lookup);
-        self.desk.something.notify_all();
+        self.desk.member.ring();
     }
 }
 
@@ -96,55 +108,92 @@ struct Duties {
     rotation: Rotation,
     /// When to look at certificates again.
     next_look: Instant,
+    /// Pools of views that have gone, as long as requests may wait in them.
+    retired: Vec<Weak<Pool>>,
 }
 
 /// How often the files are looked at. Since they have to look the same twice, a change is in force after two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often it is looked for workers that were killed, and for what nobody rang for.
+const ROUND: Duration = Duration::from_secs(2);
+/// The same while requests wait for a connection.
+const ROUND_OF_WAITING: Duration = Duration::from_millis(100);
 
 impl Desk {
     fn attend(&self, duties: &mut Duties) {
-        let mut next_round = duties.period().map(|period| Instant::now() + period);
+        let mut next_round = Instant::now() + duties.period();
         loop {
+            // Asked before looking, so that what comes while looking ends the sleep.
+            let rung = self.member.rung();
             let lookup = {
                 let mut work = self.work.lock();
                 if work.stopping {
                     return;
                 }
-                if work.lookups.is_empty() {
-                    match next_round {
-                        None => self.something.wait(&mut work),
-                        Some(at) => {
-                            self.something.wait_until(&mut work, at);
-                        }
-                    }
-                }
                 work.lookups.pop_front()
             };
+            let is_at_work = lookup.is_some();
             // Nobody waits for a look-up that is in no other hands.
             if let Some(lookup) = lookup.filter(|lookup| Arc::strong_count(lookup) > 1) {
                 unharmed(|| lookup.run());
             }
+            unharmed(|| duties.heed(&self.member));
             let now = Instant::now();
-            if next_round.is_some_and(|at| now >= at) {
-                duties.round(now);
-                next_round = duties.period().map(|period| now + period);
+            if now >= next_round {
+                duties.round(now, &self.member);
+            }
+            next_round = next_round.min(now + duties.period()).max(now);
+            if now >= next_round {
+                next_round = now + duties.period();
+            }
+            if !is_at_work {
+                self.member.sleep(rung, Some(next_round.saturating_duration_since(Instant::now())));
             }
         }
     }
 }
 
 impl Duties {
-    /// How long until the next round; `None` if there is nothing to do from time to time.
-    fn period(&self) -> Option<Duration> {
+    /// How long until the next round.
+    fn period(&self) -> Duration {
         let view = self.view.read().clone();
         let idle = view.pools().iter().filter_map(|pool| pool.idle_period());
         let certificates = view.uses_certificates().then_some(rotation::LOOK);
-        idle.chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).min()
+        let waiting = self.pools().iter().any(|pool| pool.has_waiting()).then_some(ROUND_OF_WAITING);
+        idle.chain(self.watch.as_ref().map(|_| LOOK))
+            .chain(certificates)
+            .chain(waiting)
+            .min()
+            .unwrap_or(ROUND)
+            .min(ROUND)
     }
 
-    fn round(&mut self, now: Instant) {
+    /// The pools in use, and those that have gone but still have to do.
+    fn pools(&self) -> Vec<Arc<Pool>> {
         let view = self.view.read().clone();
-        view.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
+        view.pools().iter().cloned().chain(self.retired.iter().filter_map(Weak::upgrade)).collect()
+    }
+
+    /// Does what somebody may have rung for.
+    fn heed(&mut self, member: &Member) {
+        let wishes = member.takes_wishes();
+        for pool in self.pools() {
+            pool.serve_waiting();
+            pool.serve_sessions();
+            if wishes {
+                pool.interrupt();
+                pool.close_idle(Instant::now());
+            }
+        }
+    }
+
+    fn round(&mut self, now: Instant, member: &Member) {
+        let view = self.view.read().clone();
+        unharmed(|| {
+            member.reclaim();
+        });
+        self.retired.retain(|pool| pool.strong_count() > 0);
+        self.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {
             self.next_look = now + rotation::LOOK;
@@ -154,13 +203,17 @@ impl Duties {
             });
         }
         if let Some(watch) = self.watch.as_mut().filter(|_| read_again) {
-            unharmed(|| reload(&self.view, watch, &self.log));
+            unharmed(|| {
+                let gone = reload(&self.view, watch, member, &self.log);
+                self.retired.extend(gone);
+            });
         }
     }
 }
 
-/// Puts the changed configuration into force as a whole, or leaves everything as it is.
-fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, log: &Log) {
+/// Puts the changed configuration into force as a whole, or leaves everything as it is. Gives the pools that are not used
+/// any more.
+fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, member: &Member, log: &Log) -> Vec<Weak<Pool>> {
     let old = view.read().clone();
     let loaded = watch.load(log).map_err(|failure| vec![failure]);
     let path = watch.path().display();
@@ -168,13 +221,17 @@ fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, log: &Log) {
         Ok(new) => {
             let new = Arc::new(new);
             *view.write() = new.clone();
-            new.succeeds(&old);
+            let gone = new.succeeds(&old);
+            member.tally(Tally::Reloads);
             log.write(Level::Notice, &format!("{path} has changed and is in force"));
+            gone.iter().map(Arc::downgrade).collect()
         }
         Err(failures) => {
             failures.iter().for_each(|failure| log.write(Level::Error, &failure.to_string()));
             let message = format!("{path} has changed, but the configuration read before stays in force: see above");
             log.write(Level::Error, &message);
+            member.tally(Tally::ReloadFailures);
+            Vec::new()
         }
     }
 }

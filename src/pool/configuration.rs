@@ -1,5 +1,6 @@
 //! CSP.ini as the gateway uses it: made if there is none, loaded, every finding told to the log, and watched for changes.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use super::watch::{Stamps, Watched, stamps};
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
+use crate::ledger::Ledger;
 use crate::profile::merge::{self, Places};
+use crate::profile::parameter;
 use crate::profile::store::{self, ReadOnly};
 use crate::profile::{Environment, Finding, Profile, Severity, fragment_files, initial, secret};
 
@@ -18,21 +21,41 @@ pub struct Configuration {
     pub profile: Result<Arc<Profile>, Failure>,
     /// `None` if the profile did not come from a file.
     watch: Option<Watch>,
+    /// What the workers share.
+    pub ledger: Arc<Ledger>,
 }
 
 impl Configuration {
     /// Reads CSP.ini, and runs the commands that give passwords. Before that a staged file is merged into it, and what
     /// the file itself asks for is done: the line `RELOAD` is removed, and passwords are encoded.
-    pub fn open(path: &Path, environment: Environment, places: Places, log: &Log) -> Configuration {
+    ///
+    /// # Errors
+    ///
+    /// If the system has no memory for the workers to share.
+    pub fn open(path: &Path, environment: Environment, places: Places, log: &Log) -> io::Result<Configuration> {
         attend_to(path, &places, log);
         let watch = Watch::new(path, environment, places);
         let profile = load_to_use(path, &watch.environment, log).map(Arc::new);
-        Configuration { profile, watch: Some(watch) }
+        let directory = match &profile {
+            Ok(profile) => profile.system.runtime_directory.clone(),
+            Err(_) => PathBuf::from(parameter::SCLERA_RUNTIME_DIRECTORY.default),
+        };
+        let (ledger, why) = Ledger::of(path, &directory)?;
+        if let Some(error) = why {
+            let what = "cannot hold the ledger (Sclera_Runtime_Directory); the workers share it all the same, but \
+                        `sclera status` cannot see it";
+            log.write(Level::Notice, &format!("{} {what}: {error}", directory.display()));
+        }
+        Ok(Configuration { profile, watch: Some(watch), ledger })
     }
 
-    /// A profile that does not change.
-    pub fn fixed(profile: Profile) -> Configuration {
-        Configuration { profile: Ok(Arc::new(profile)), watch: None }
+    /// A profile that does not change, for workers that share nothing with others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::open`].
+    pub fn fixed(profile: Profile) -> io::Result<Configuration> {
+        Ok(Configuration { profile: Ok(Arc::new(profile)), watch: None, ledger: Ledger::anonymous()? })
     }
 
     /// The configuration as a process that starts now should have it: read again if the files have changed since, as

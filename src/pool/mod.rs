@@ -1,7 +1,12 @@
-//! A worker process's connections to one server: checkout, limit, queue, idle closing.
+//! A worker process's connections to one server: checkout, limits, queue, idle closing.
 //!
-//! The right to have a connection is a value, the [`Permit`]: there are never more of them than the limit, and whoever
-//! holds one gives it back by dropping it. A permit with a connection is a [`Lease`]. Nothing slow happens under the lock.
+//! The right to have a connection is a value, the [`Permit`]. It stands for rights in the ledger, of which all workers
+//! together have no more than the limits allow, and whoever holds one gives it back by dropping it. A permit with a
+//! connection is a [`Lease`]. Nothing slow happens under the lock.
+//!
+//! What becomes free goes to whoever has waited longest: first in this pool's queue, unless a request of another worker
+//! has waited clearly longer. A connection cannot change its process; it is closed, and its right passed on. A pool whose
+//! requests wait also asks for idle connections of other workers.
 
 mod acquire;
 pub mod caretaker;
@@ -16,20 +21,23 @@ mod watch;
 pub mod worker;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use acquire::Acquire;
 use parking_lot::{Mutex, RwLock};
 use rotation::Loaded;
+use rustls::HandshakeKind;
 use watch::{Stamps, Watched};
 
 use crate::connection::Connection;
 use crate::event_log::{Level, Log};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::identity::Identity;
+use crate::ledger::{self, Counter, Lacking, Limits, Member, Rights, ServerRow, Turn, now_ms};
 use crate::profile::Server;
 
 /// The pool of one server.
@@ -44,10 +52,15 @@ pub struct Pool {
     generation: AtomicU64,
     /// The files that identities are read from.
     files: Mutex<Watched>,
-    /// Most connections at once, idle ones included.
-    maximum: usize,
+    /// `MAX_CONNECTIONS`: the most connections to all servers.
+    limit: u32,
+    member: Arc<Member>,
+    /// The server's row in the ledger.
+    row: usize,
     log: Log,
     state: Mutex<State>,
+    /// Requests that wait because their session has all the connections that it may have.
+    sessions: Mutex<Vec<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +71,10 @@ struct State {
     open: usize,
     /// First come, first served.
     waiting: VecDeque<Arc<Waiting>>,
+    /// Which limit those who wait have met.
+    lacking: Option<Lacking>,
+    /// The sockets of connections, for the caretaker to interrupt them.
+    sockets: Vec<(u32, Weak<OwnedFd>)>,
     /// Why the last connection could not be made, for whoever waits in vain.
     last_failure: Option<Failure>,
     /// The configuration has moved on: connections that come back are closed.
@@ -67,6 +84,7 @@ struct State {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
+    rights: Rights,
     since: Instant,
 }
 
@@ -74,8 +92,8 @@ struct Idle {
 #[derive(Debug)]
 pub struct Permit {
     pool: Arc<Pool>,
-    /// The connection went back into the pool and is counted there.
-    handed_on: bool,
+    /// `None` once they have gone back into the pool.
+    rights: Option<Rights>,
 }
 
 /// A connection taken out of the pool.
@@ -95,6 +113,8 @@ pub enum Checkout {
     Open(Permit),
     /// Every connection is in use; the ticket tells when one is free.
     Wait(Ticket),
+    /// As many requests wait already as may.
+    Full,
 }
 
 /// A place in the queue. Dropping it gives the place up.
@@ -106,22 +126,32 @@ pub struct Ticket {
 
 #[derive(Debug)]
 struct Waiting {
-    turn: Mutex<Turn>,
+    place: Mutex<Place>,
     waker: Waker,
+    /// Since when, in the ledger's time.
+    since: u64,
 }
 
 #[derive(Debug)]
-enum Turn {
+enum Place {
     Waiting,
     /// It may look for a connection again: one was returned for it, or it may make one.
     Granted(Grant),
-    Taken,
+    Left,
 }
 
 #[derive(Debug)]
 enum Grant {
-    Connection(Box<Connection>),
-    Permit,
+    Connection(Box<Connection>, Rights),
+    Permit(Rights),
+}
+
+/// One of the connections that a session may use at once. Dropping it gives it back.
+#[derive(Debug)]
+pub struct SessionTurn {
+    pool: Arc<Pool>,
+    /// `None` if there is nothing to give back.
+    number: Option<u32>,
 }
 
 /// Numbers of a pool at one moment.
@@ -133,19 +163,54 @@ pub struct Counts {
 }
 
 impl Pool {
-    /// An empty pool. `limit` is the limit for all servers together, which holds where the server has none of its own.
-    pub fn new(server: Arc<Server>, loaded: Loaded, limit: u32, log: Log) -> Arc<Pool> {
-        let maximum = server.maximum_connections.unwrap_or(limit).max(1) as usize;
+    /// An empty pool. `limit` is the limit for all servers together.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger has no row for another server.
+    pub fn new(
+        server: Arc<Server>,
+        loaded: Loaded,
+        limit: u32,
+        member: &Arc<Member>,
+        log: Log,
+    ) -> Result<Arc<Pool>, Failure> {
         let generation = loaded.identity.as_ref().map_or(0, |identity| identity.generation);
-        Arc::new(Pool {
+        let Some(row) = member.ledger().server(&server.name) else {
+            let what =
+                format!("server {}: the gateway has heard of {} servers since its start", server.name, ledger::SERVERS);
+            return Err(Failure::new(Code::ConfigurationInvalid, format!("{what}, which is the most; restart it")));
+        };
+        Ok(Arc::new(Pool {
             server: RwLock::new(server),
             identity: RwLock::new(loaded.identity),
             generation: AtomicU64::new(generation),
             files: Mutex::new(loaded.files),
-            maximum,
+            limit,
+            member: member.clone(),
+            row,
             log,
             state: Mutex::default(),
-        })
+            sessions: Mutex::default(),
+        }))
+    }
+
+    /// This worker's part in the ledger.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// The number of the server's row in the ledger.
+    pub fn row(&self) -> usize {
+        self.row
+    }
+
+    fn server_row(&self) -> &ServerRow {
+        self.member.server_row(self.row)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { server: self.server.read().maximum_connections, all: self.limit }
     }
 
     /// The server's profile.
@@ -201,31 +266,158 @@ impl Pool {
         self.identity.read().as_ref().is_ok_and(|identity| identity.generation == connection.facts().generation)
     }
 
+    /// Whether a connection may serve another request.
+    fn may_serve(&self, connection: &Connection, rights: &Rights) -> bool {
+        let row = self.member.connection(rights);
+        self.is_current(connection)
+            && !row.is_to_close()
+            && !self.server_row().is_from_before_restart(row.opened_at())
+            && !self.member.is_beyond(rights, self.limits())
+    }
+
     /// Takes a connection, the right to make one, or a place in the queue. `waker` is woken when the place's turn comes.
     pub fn checkout(self: &Arc<Pool>, waker: &Waker) -> Checkout {
-        let mut state = self.state.lock();
-        if let Some(idle) = state.idle.pop() {
+        loop {
+            let mut state = self.state.lock();
+            if let Some(Idle { connection, rights, .. }) = state.idle.pop() {
+                drop(state);
+                if !self.may_serve(&connection, &rights) {
+                    connection.close();
+                    self.pass_on(Grant::Permit(rights));
+                    continue;
+                }
+                self.member.connection(&rights).busy(now_ms());
+                let permit = self.permit(rights);
+                return Checkout::Idle(Box::new(Lease { connection, permit, reused: true }));
+            }
+            let mut lacking = state.lacking.unwrap_or(Lacking::Server);
+            if state.waiting.is_empty() {
+                match self.member.claim(self.row, self.limits()) {
+                    Ok(rights) => {
+                        state.open += 1;
+                        return Checkout::Open(self.permit(rights));
+                    }
+                    Err(reason) => lacking = reason,
+                }
+            }
+            let server = self.server();
+            if server.queue_limit.is_some_and(|most| state.waiting.len() >= most as usize) {
+                return Checkout::Full;
+            }
+            let place = Mutex::new(Place::Waiting);
+            let waiting = Arc::new(Waiting { place, waker: waker.clone(), since: now_ms() });
+            state.waiting.push_back(waiting.clone());
+            state.lacking = Some(lacking);
+            self.announce(&state);
             drop(state);
-            let permit = Permit::of(self);
-            return Checkout::Idle(Box::new(Lease { connection: idle.connection, permit, reused: true }));
+            self.member.count(self.row, Counter::Queued);
+            // What became free before others could see that somebody waits here.
+            self.serve_waiting();
+            self.member.ask_for_idle(self.row, lacking);
+            // While requests wait, the caretaker looks more often.
+            self.member.ring();
+            return Checkout::Wait(Ticket { pool: self.clone(), waiting });
         }
-        if state.open < self.maximum {
+    }
+
+    /// The right to make a connection that no request has asked for, such as a check's; `None` if there is none to spare.
+    pub fn spare_permit(self: &Arc<Pool>) -> Option<Permit> {
+        let mut state = self.state.lock();
+        if !state.waiting.is_empty() {
+            return None;
+        }
+        let rights = self.member.claim(self.row, self.limits()).ok()?;
+        state.open += 1;
+        Some(self.permit(rights))
+    }
+
+    fn permit(self: &Arc<Pool>, rights: Rights) -> Permit {
+        Permit { pool: self.clone(), rights: Some(rights) }
+    }
+
+    /// Tells the other workers how many wait here, and since when.
+    fn announce(&self, state: &State) {
+        match (state.waiting.front(), state.lacking) {
+            (Some(first), Some(lacking)) => {
+                self.member.wait(self.row, lacking, state.waiting.len(), Some(first.since));
+            }
+            _ => self.member.stop_waiting(self.row),
+        }
+    }
+
+    /// Gives those who wait what other workers have passed on or freed. Done by the caretaker too, from time to time,
+    /// because a worker that was killed rings nobody.
+    pub fn serve_waiting(&self) {
+        loop {
+            let mut state = self.state.lock();
+            if state.waiting.is_empty() {
+                if state.lacking.take().is_some() {
+                    self.member.stop_waiting(self.row);
+                    self.member.return_grants(self.row);
+                }
+                return;
+            }
+            self.announce(&state);
+            let Some(rights) = self.member.collect(self.row, self.limits()) else { return };
             state.open += 1;
-            return Checkout::Open(Permit::of(self));
+            let next = state.waiting.pop_front();
+            drop(state);
+            if let Some(grant) = next.and_then(|next| next.accept(Grant::Permit(rights))) {
+                self.pass_on(grant);
+            }
         }
-        let waiting = Arc::new(Waiting { turn: Mutex::new(Turn::Waiting), waker: waker.clone() });
-        state.waiting.push_back(waiting.clone());
-        Checkout::Wait(Ticket { pool: self.clone(), waiting })
+    }
+
+    /// Lets those try again who wait for their own session.
+    pub fn serve_sessions(&self) {
+        std::mem::take(&mut *self.sessions.lock()).into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes one of the turns of a session; see [`Maximum_Session_Connections`](Server::maximum_session_connections).
+    /// `None`: they are all taken, and `waker` is woken when it is worth asking again.
+    pub fn take_turn(self: &Arc<Pool>, session: u64, waker: &Waker) -> Option<SessionTurn> {
+        let most = self.server.read().maximum_session_connections;
+        let session = session ^ (self.row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let number = match self.member.take_turn(session, most) {
+            Turn::Taken(number) => Some(number),
+            Turn::Free => None,
+            Turn::Wait => {
+                self.sessions.lock().push(waker.clone());
+                // While requests wait, the caretaker looks more often.
+                self.member.ring();
+                return None;
+            }
+        };
+        Some(SessionTurn { pool: self.clone(), number })
+    }
+
+    /// Whether requests wait here.
+    pub fn has_waiting(&self) -> bool {
+        self.state.lock().lacking.is_some() || !self.sessions.lock().is_empty()
     }
 
     /// Remembers why no connection could be made.
     pub fn note_failure(&self, failure: &Failure) {
+        self.member.count(self.row, Counter::NotOpened);
         self.state.lock().last_failure = Some(failure.clone());
     }
 
     /// A connection has been made: forgets the last failure, and reports what verification found but let pass.
-    pub fn note_success(&self) {
-        self.state.lock().last_failure = None;
+    pub fn note_success(&self, connection: &Connection, permit: &Permit) {
+        if let Some(rights) = &permit.rights {
+            let process = connection.conversation().process.parse().unwrap_or(0);
+            let row = self.member.connection(rights);
+            row.opened(process, connection.facts().generation, now_ms());
+            let mut state = self.state.lock();
+            state.last_failure = None;
+            state.sockets.push((rights.seat(), connection.socket()));
+        }
+        self.member.count(self.row, Counter::Opened);
+        match connection.handshake() {
+            Some(HandshakeKind::Resumed) => self.member.count(self.row, Counter::Resumptions),
+            Some(_) => self.member.count(self.row, Counter::Handshakes),
+            None => {}
+        }
         if let Some(warning) = self.identity().ok().and_then(|identity| identity.new_standing_warning()) {
             self.log.write(Level::Warning, &warning);
         }
@@ -236,26 +428,57 @@ impl Pool {
         self.state.lock().last_failure.clone()
     }
 
-    /// Closes connections that have idled too long, except as many as the minimum asks to keep.
+    /// Closes connections that have idled too long, except as many over all workers as the minimum asks to keep, and
+    /// those that are not to be used again.
     pub fn close_idle(&self, now: Instant) {
         let server = self.server();
-        let Some(timeout) = server.idle_timeout else { return };
+        let minimum = if server.timeout_all_connections { 0 } else { server.minimum_connections as usize };
+        let is_old = |idle: &Idle| {
+            server.idle_timeout.is_some_and(|timeout| now.saturating_duration_since(idle.since) >= timeout)
+        };
+        let is_spare = |idle: &Idle| self.member.rank(self.row, idle.rights.seat()) >= minimum;
+        let mut closing = Vec::new();
         let mut state = self.state.lock();
-        let spare = state.open.saturating_sub(server.minimum_connections as usize);
-        let old = state.idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) >= timeout).count();
-        let closing: Vec<Idle> = state.idle.drain(..old.min(spare)).collect();
-        state.open -= closing.len();
+        for at in (0..state.idle.len()).rev() {
+            let idle = &state.idle[at];
+            if !self.may_serve(&idle.connection, &idle.rights) || is_old(idle) && is_spare(idle) {
+                closing.push(state.idle.remove(at));
+            }
+        }
         drop(state);
-        closing.into_iter().for_each(|idle| idle.connection.close());
+        self.close(closing);
+    }
+
+    /// Cuts the connections that somebody wants to be interrupted in the middle of their request.
+    pub fn interrupt(&self) {
+        let mut state = self.state.lock();
+        state.sockets.retain(|(_, socket)| socket.strong_count() > 0);
+        for (seat, socket) in &state.sockets {
+            if self.member.ledger().connection(*seat).is_to_interrupt()
+                && let Some(socket) = socket.upgrade()
+            {
+                // Whoever has the connection finds it closed.
+                let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+            }
+        }
     }
 
     /// Closes every idle connection; the others are closed when they come back, because the pool goes away.
     pub fn close_all(&self) {
-        let mut state = self.state.lock();
-        let closing = std::mem::take(&mut state.idle);
-        state.open -= closing.len();
-        drop(state);
-        closing.into_iter().for_each(|idle| idle.connection.close());
+        let closing = std::mem::take(&mut self.state.lock().idle);
+        self.close(closing);
+    }
+
+    fn close(&self, connections: Vec<Idle>) {
+        for Idle { connection, rights, .. } in connections {
+            connection.close();
+            self.pass_on(Grant::Permit(rights));
+        }
+    }
+
+    /// Something went wrong that smells of a restart of the server: no worker uses connections of before again.
+    pub fn note_restart(&self) {
+        self.server_row().note_restart(now_ms());
     }
 
     pub fn counts(&self) -> Counts {
@@ -269,34 +492,59 @@ impl Pool {
         Some((timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(60)))
     }
 
-    /// Gives what has become free to the first in the queue that still waits.
+    /// Gives what has become free to whoever has waited longest, here or in another worker.
     fn pass_on(&self, mut grant: Grant) {
         loop {
             let mut state = self.state.lock();
+            let retired = state.retired;
             // Looked at under the lock, which a rotation takes after it has set the identity.
-            if let Grant::Connection(connection) = grant {
-                if !self.is_current(&connection) {
+            grant = match grant {
+                Grant::Connection(connection, rights) if retired || !self.may_serve(&connection, &rights) => {
                     drop(state);
                     connection.close();
-                    grant = Grant::Permit;
+                    grant = Grant::Permit(rights);
                     continue;
                 }
-                grant = Grant::Connection(connection);
+                grant => grant,
+            };
+            let first = state.waiting.front().map(|first| first.since);
+            if let Some(other) = self.member.next_in_turn(self.row, first) {
+                state.open -= 1;
+                drop(state);
+                let rights = match grant {
+                    Grant::Connection(connection, rights) => {
+                        connection.close();
+                        rights
+                    }
+                    Grant::Permit(rights) => rights,
+                };
+                self.member.count(self.row, Counter::Closed);
+                self.member.pass(self.row, rights, other);
+                return;
             }
             let Some(next) = state.waiting.pop_front() else {
                 match grant {
-                    Grant::Connection(connection) if state.retired => {
+                    Grant::Permit(rights) => {
                         state.open -= 1;
                         drop(state);
-                        connection.close();
+                        self.member.count(self.row, Counter::Closed);
+                        self.member.release(self.row, rights);
                     }
-                    Grant::Connection(connection) => {
-                        state.idle.push(Idle { connection: *connection, since: Instant::now() });
+                    Grant::Connection(connection, rights) => {
+                        self.member.connection(&rights).idle(connection.facts().calls, now_ms());
+                        state.idle.push(Idle { connection: *connection, rights, since: Instant::now() });
+                        // Somebody who began to wait just now has not seen that it idles.
+                        if self.member.next_in_turn(self.row, None).is_some()
+                            && let Some(Idle { connection, rights, .. }) = state.idle.pop()
+                        {
+                            grant = Grant::Connection(Box::new(connection), rights);
+                            continue;
+                        }
                     }
-                    Grant::Permit => state.open -= 1,
                 }
                 return;
             };
+            self.announce(&state);
             drop(state);
             grant = match next.accept(grant) {
                 None => return,
@@ -309,12 +557,12 @@ impl Pool {
 impl Waiting {
     /// Takes the grant and wakes the waiter; gives the grant back if the waiter has left.
     fn accept(&self, grant: Grant) -> Option<Grant> {
-        let mut turn = self.turn.lock();
-        match *turn {
-            Turn::Waiting => *turn = Turn::Granted(grant),
-            Turn::Granted(_) | Turn::Taken => return Some(grant),
+        let mut place = self.place.lock();
+        match *place {
+            Place::Waiting => *place = Place::Granted(grant),
+            Place::Granted(_) | Place::Left => return Some(grant),
         }
-        drop(turn);
+        drop(place);
         self.waker.wake_by_ref();
         None
     }
@@ -323,42 +571,49 @@ impl Waiting {
 impl Ticket {
     /// What this place has got; `None` while it waits.
     pub fn take(&self) -> Option<Checkout> {
-        let mut turn = self.waiting.turn.lock();
-        match std::mem::replace(&mut *turn, Turn::Taken) {
-            Turn::Waiting => {
-                *turn = Turn::Waiting;
+        let mut place = self.waiting.place.lock();
+        match std::mem::replace(&mut *place, Place::Left) {
+            Place::Waiting => {
+                *place = Place::Waiting;
                 None
             }
-            Turn::Taken => None,
-            Turn::Granted(grant) => {
-                let permit = Permit::of(&self.pool);
-                Some(match grant {
-                    Grant::Permit => Checkout::Open(permit),
-                    Grant::Connection(connection) => {
-                        Checkout::Idle(Box::new(Lease { connection: *connection, permit, reused: true }))
-                    }
-                })
-            }
+            Place::Left => None,
+            Place::Granted(grant) => Some(match grant {
+                Grant::Permit(rights) => Checkout::Open(self.pool.permit(rights)),
+                Grant::Connection(connection, rights) => {
+                    let permit = self.pool.permit(rights);
+                    Checkout::Idle(Box::new(Lease { connection: *connection, permit, reused: true }))
+                }
+            }),
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let turn = std::mem::replace(&mut *self.waiting.turn.lock(), Turn::Taken);
-        match turn {
-            Turn::Granted(grant) => self.pool.pass_on(grant),
-            Turn::Waiting => self.pool.state.lock().waiting.retain(|other| !Arc::ptr_eq(other, &self.waiting)),
-            Turn::Taken => {}
+        let place = std::mem::replace(&mut *self.waiting.place.lock(), Place::Left);
+        match place {
+            Place::Granted(grant) => self.pool.pass_on(grant),
+            Place::Waiting => {
+                let mut state = self.pool.state.lock();
+                state.waiting.retain(|other| !Arc::ptr_eq(other, &self.waiting));
+                self.pool.announce(&state);
+            }
+            Place::Left => {}
+        }
+    }
+}
+
+impl Drop for SessionTurn {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.pool.member.end_turn(number);
+            self.pool.serve_sessions();
         }
     }
 }
 
 impl Permit {
-    fn of(pool: &Arc<Pool>) -> Permit {
-        Permit { pool: pool.clone(), handed_on: false }
-    }
-
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
@@ -369,15 +624,16 @@ impl Permit {
             return;
         }
         connection.rest();
-        self.handed_on = true;
-        self.pool.pass_on(Grant::Connection(Box::new(connection)));
+        if let Some(rights) = self.rights.take() {
+            self.pool.pass_on(Grant::Connection(Box::new(connection), rights));
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.handed_on {
-            self.pool.pass_on(Grant::Permit);
+        if let Some(rights) = self.rights.take() {
+            self.pool.pass_on(Grant::Permit(rights));
         }
     }
 }

@@ -10,6 +10,7 @@ use super::rotation::Loaded;
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
+use crate::ledger::Member;
 use crate::profile::{Profile, Route, Security};
 
 /// The profile, and what belongs to it.
@@ -21,14 +22,17 @@ pub struct View {
     pools: Vec<Arc<Pool>>,
     /// `MAX_CONNECTIONS` as it was when the web server started.
     limit: Option<u32>,
+    member: Arc<Member>,
 }
 
 impl View {
     /// The first view of a worker. An identity that cannot be loaded is the failure of its server's requests, and of
     /// nothing else.
-    pub fn first(profile: Result<Arc<Profile>, Failure>, log: &Log) -> View {
+    pub fn first(profile: Result<Arc<Profile>, Failure>, member: &Arc<Member>, log: &Log) -> View {
+        let mut profile = profile;
         let mut pools = Vec::new();
         let limit = profile.as_ref().ok().map(|profile| profile.system.maximum_connections);
+        let mut failed = None;
         if let Ok(profile) = &profile {
             for server in &profile.servers {
                 let loaded = Loaded::new(server, 1);
@@ -38,10 +42,17 @@ impl View {
                     Err(_) => {}
                 }
                 let limit = profile.system.maximum_connections;
-                pools.push(Pool::new(Arc::new(server.clone()), loaded, limit, log.clone()));
+                match Pool::new(Arc::new(server.clone()), loaded, limit, member, log.clone()) {
+                    Ok(pool) => pools.push(pool),
+                    Err(failure) => failed = Some(failure),
+                }
             }
         }
-        View { profile, pools, limit }
+        if let Some(failure) = failed {
+            log.write(Level::Error, &failure.to_string());
+            profile = Err(failure);
+        }
+        View { profile, pools, limit, member: member.clone() }
     }
 
     /// The view that follows this one with a new profile. Nothing of this one changes until [`View::succeeds`] is told.
@@ -66,9 +77,15 @@ impl View {
                 Err(failure) if server.enabled => failures.push(failure.clone()),
                 Err(_) => {}
             }
-            pools.push(Pool::new(Arc::new(server.clone()), loaded, limit, log.clone()));
+            match Pool::new(Arc::new(server.clone()), loaded, limit, &self.member, log.clone()) {
+                Ok(pool) => pools.push(pool),
+                Err(failure) => failures.push(failure),
+            }
         }
-        if failures.is_empty() { Ok(View { profile: Ok(profile), pools, limit: Some(limit) }) } else { Err(failures) }
+        match failures.is_empty() {
+            true => Ok(View { profile: Ok(profile), pools, limit: Some(limit), member: self.member.clone() }),
+            false => Err(failures),
+        }
     }
 
     fn report_restart(&self, next: &Profile, log: &Log) {
@@ -82,16 +99,15 @@ impl View {
     }
 
     /// Ends what `old` had and this view has not: their idle connections are closed, the others when they come back.
-    /// Pools that both have learn where their servers stand in the file now.
-    pub fn succeeds(&self, old: &View) {
-        for pool in &old.pools {
-            if !self.pools.iter().any(|kept| Arc::ptr_eq(kept, pool)) {
-                pool.retire();
-            }
-        }
+    /// Pools that both have learn where their servers stand in the file now. Gives the pools that have ended.
+    pub fn succeeds(&self, old: &View) -> Vec<Arc<Pool>> {
+        let is_kept = |pool: &&Arc<Pool>| self.pools.iter().any(|kept| Arc::ptr_eq(kept, pool));
+        let ended: Vec<Arc<Pool>> = old.pools.iter().filter(|pool| !is_kept(pool)).cloned().collect();
+        ended.iter().for_each(|pool| pool.retire());
         for (pool, server) in self.pools.iter().zip(self.profile.iter().flat_map(|profile| &profile.servers)) {
             pool.set_server(Arc::new(server.clone()));
         }
+        ended
     }
 
     /// The profile, or why there is none.

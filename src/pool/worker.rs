@@ -13,11 +13,13 @@ use super::view::View;
 use super::wake::ReadyList;
 use crate::event_log::Log;
 use crate::failure::Failure;
+use crate::ledger::Member;
 
 /// A worker process's state; shared by its threads.
 #[derive(Debug)]
 pub struct Worker {
     view: Arc<RwLock<Arc<View>>>,
+    member: Arc<Member>,
     caretaker: Caretaker,
     ready: Arc<ReadyList>,
     /// The web server's name and version: `SERVER_SOFTWARE`.
@@ -32,12 +34,13 @@ impl Worker {
     /// does not stop the worker: requests for its server get the failure.
     pub fn start(configuration: &Configuration, software: String, log: Log) -> io::Result<Worker> {
         let configuration = configuration.renewed(&log);
-        let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &log))));
-        let caretaker = Caretaker::start(view.clone(), configuration.watch(), log)?;
+        let member = Arc::new(Member::join(&configuration.ledger)?);
+        let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
+        let caretaker = Caretaker::start(view.clone(), configuration.watch(), member.clone(), log)?;
         let mut id = [0; 8];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let id = u64::from_ne_bytes(id);
-        Ok(Worker { view, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
+        Ok(Worker { view, member, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
     }
 
     /// The configuration as it is now. A request asks once and stays with what it got.
@@ -53,6 +56,11 @@ impl Worker {
     /// The pool of a server by name.
     pub fn pool_by_name(&self, name: &str) -> Result<Arc<Pool>, Failure> {
         self.view().pool_by_name(name).cloned()
+    }
+
+    /// This worker's part in what all workers share.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
     }
 
     pub fn caretaker(&self) -> &Caretaker {

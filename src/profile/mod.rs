@@ -44,7 +44,7 @@ pub mod store;
 pub mod text;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub struct System {
     pub default_server: Setting<String>,
     /// Most connections to all servers together.
     pub maximum_connections: u32,
+    /// Directory of the ledger (`Sclera_Runtime_Directory`); absolute.
+    pub runtime_directory: PathBuf,
     /// How long a command that gives a password may run.
     pub password_command_timeout: Duration,
     /// How often a request is sent again at most (`Sclera_Retries`).

@@ -233,6 +233,10 @@ parameters! {
         "Seconds that a request may wait for a connection.";
     NO_ACTIVITY_TIMEOUT: System "No_Activity_Timeout" "No Activity Timeout", Kind::Seconds { from: 1, to: ONE_YEAR }, "86400", Inherits::ToServers, Effect::Now,
         "Seconds that a connection may idle before it is closed; blank for ever.";
+    SCLERA_QUEUE_LIMIT: System "Sclera_Queue_Limit" "Queue Limit", Kind::Number { from: 1, to: 65_535 }, "", Inherits::ToServers, Effect::Now,
+        "Most requests that may wait for a connection to the server, in each worker; blank for no limit.";
+    SCLERA_RUNTIME_DIRECTORY: System "Sclera_Runtime_Directory" "Runtime Directory", Kind::File, "/run/sclera", Inherits::Nothing, Effect::AtRestart,
+        "Directory of the ledger, the memory that all workers share and `sclera status` reads; made if it is not there.";
     SCLERA_PASSWORD_COMMAND_TIMEOUT: System "Sclera_Password_Command_Timeout" "Password Command Timeout", Kind::Seconds { from: 1, to: 300 }, "10", Inherits::Nothing, Effect::Now,
         "Seconds that a {command} which gives a password may run.";
     SCLERA_ENCODE_PASSWORDS: System "Sclera_Encode_Passwords" "Encode Passwords", Kind::Flag, "0", Inherits::Nothing, Effect::Now,
@@ -329,7 +333,7 @@ parameters! {
         "Whether a proxied client is judged by its forwarded address.";
     SYSTEM_MANAGER_UNPW_OVERRIDE: System "System_Manager_UNPW_Override" "Override Username and Password", Kind::Flag, "0", Inherits::Nothing, Effect::Later,
         "Whether the listed machines need no management login.";
-    TIMEOUT_ALL_CONNECTIONS: System "Timeout_All_Connections" "Apply timeout to all Connections", Kind::Switch, "", Inherits::ToServers, Effect::Later,
+    TIMEOUT_ALL_CONNECTIONS: System "Timeout_All_Connections" "Apply timeout to all Connections", Kind::Switch, "", Inherits::ToServers, Effect::Now,
         "Whether idle closing also takes the minimum of connections.";
     ENV_PARAMETERS: System "Env_Parameters" "Event Log Level", Kind::Text, "", Inherits::ToServers, Effect::Later,
         "Event log level.";

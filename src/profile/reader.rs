@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
     Read, address, alternative, alternatives_for, balance, flag, key_type, management_password, number, pinned_key,
-    port, seconds, secret, security, status, text_value, tls_version, tls_versions, verification, word,
+    port, seconds, secret, security, status, switch, text_value, tls_version, tls_versions, verification, word,
 };
 use super::{Application, Loaded, ManagementPassword, Mark, Profile, System};
 use crate::failure::Code;
@@ -69,9 +69,12 @@ impl<'a> Reader<'a> {
             self.findings.push(Finding::about_file(Severity::Error, code, &file, message, remedy));
         }
         self.report_keys_without_effect();
+        let runtime_directory = self.own(self.system, &row::SCLERA_RUNTIME_DIRECTORY, text_value).value;
+        let runtime_directory = self.directory.join(runtime_directory);
         let system = System {
             default_server: self.own(self.system, &row::DEFAULT_SERVER, text_value),
             maximum_connections: self.own(self.system, &row::MAX_CONNECTIONS, number).value,
+            runtime_directory,
             password_command_timeout: self.own(self.system, &row::SCLERA_PASSWORD_COMMAND_TIMEOUT, seconds).value,
             retries: self.own(self.system, &row::SCLERA_RETRIES, number).value,
             web_server_id_cookie: self.own(self.system, &row::WEB_SERVER_ID_COOKIE, status).value,
@@ -156,7 +159,11 @@ impl<'a> Reader<'a> {
             maximum_session_connections: self.own(here, &row::MAXIMUM_SESSION_CONNECTIONS, number).value,
             response_timeout: self.own(here, &row::SERVER_RESPONSE_TIMEOUT, seconds).value,
             queue_timeout: self.own(here, &row::QUEUED_REQUEST_TIMEOUT, seconds).value,
+            queue_limit: self.optional(here, &row::SCLERA_QUEUE_LIMIT, number).map(|limit| limit.value),
             idle_timeout: self.idle_timeout(section),
+            timeout_all_connections: self
+                .optional(here, &row::TIMEOUT_ALL_CONNECTIONS, switch)
+                .is_some_and(|switch| switch.value),
             connect_timeout: self.own(here, &row::SCLERA_CONNECT_TIMEOUT, seconds).value,
             weight: self.own(here, &row::SCLERA_WEIGHT, number).value,
             eject_after: self.own(here, &row::SCLERA_EJECT_AFTER, number).value,

@@ -44,8 +44,12 @@ pub struct Server {
     pub response_timeout: Duration,
     /// How long a request may wait for a connection.
     pub queue_timeout: Duration,
+    /// How many requests of one worker may wait (`Sclera_Queue_Limit`); `None` for any number.
+    pub queue_limit: Option<u32>,
     /// How long a connection may idle; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// Whether idle closing also takes [`Server::minimum_connections`].
+    pub timeout_all_connections: bool,
     /// How long resolving, connecting, TLS and login may take together (`Sclera_Connect_Timeout`).
     pub connect_timeout: Duration,
     /// The share of the load, against the weights of the others (`Sclera_Weight`); from 1.
@@ -194,7 +198,9 @@ impl Server {
             maximum_session_connections,
             response_timeout,
             queue_timeout,
+            queue_limit,
             idle_timeout,
+            timeout_all_connections,
             connect_timeout,
             weight: _,
             eject_after: _,
@@ -215,7 +221,9 @@ impl Server {
             && *maximum_session_connections == other.maximum_session_connections
             && *response_timeout == other.response_timeout
             && *queue_timeout == other.queue_timeout
+            && *queue_limit == other.queue_limit
             && *idle_timeout == other.idle_timeout
+            && *timeout_all_connections == other.timeout_all_connections
             && *connect_timeout == other.connect_timeout
             && tls.same_values(&other.tls)
     }

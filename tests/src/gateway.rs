@@ -46,7 +46,8 @@ impl Gateway {
     }
 
     fn with(profile: Profile) -> Gateway {
-        let worker = Worker::start(&Configuration::fixed(profile), "test".to_owned(), Log::silent()).expect("a worker");
+        let configuration = Configuration::fixed(profile).expect("memory to share");
+        let worker = Worker::start(&configuration, "test".to_owned(), Log::silent()).expect("a worker");
         Gateway { worker: Arc::new(worker) }
     }
 

@@ -61,6 +61,10 @@ impl Scene {
             }
         }
         let scene = Scene { superserver: None, directory, port };
+        let run = scene.directory().join("run");
+        scene.edit_csp_ini(|text| {
+            text.replacen("[SYSTEM]\n", &format!("[SYSTEM]\nSclera_Runtime_Directory={}\n", run.display()), 1)
+        });
         fs::create_dir(scene.directory().join("www")).expect("a fresh directory");
         scene.static_file("static.txt", b"static\n");
         scene
