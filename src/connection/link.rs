@@ -3,6 +3,7 @@
 //! Buffers stay below one TLS record each way and are given up while a connection idles, so a pool of idle connections
 //! costs little, and a request in flight less than 64 KiB.
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -281,6 +282,11 @@ impl Link {
 
     pub fn raw_fd(&self) -> RawFd {
         self.socket.raw_fd()
+    }
+
+    /// See [`Socket::peer`].
+    pub fn peer(&self) -> SocketAddr {
+        self.socket.peer()
     }
 
     /// See [`Socket::link`].

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 pub struct Socket {
     fd: OwnedFd,
     link: u64,
+    peer: SocketAddr,
 }
 
 /// How much of a send or receive was done.
@@ -27,13 +28,22 @@ pub enum Moved {
     Closed,
 }
 
-/// A silent peer is probed after this time, so that a firewall's dead connection is noticed.
+/// A silent peer is probed after this time: sooner than firewalls and balancers of networks forget a connection, which
+/// is 240 s at the earliest of those that are common.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
+/// How long a peer may leave what was sent without any sign: as long as one that is probed. Keepalive does not probe
+/// while something is under way, and the system repeats that for a quarter of an hour.
+const UNANSWERED: Duration = Duration::from_secs(120);
 
 /// Numbers every socket of the process: a descriptor's number is used again, this one is not.
 static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
+
+/// The number for a descriptor that hosts are to watch.
+pub(super) fn next_link() -> u64 {
+    NEXT_LINK.fetch_add(1, Ordering::Relaxed)
+}
 
 impl Socket {
     /// Starts to connect; [`Socket::connect_result`] tells the outcome once the socket is writable.
@@ -49,11 +59,12 @@ impl Socket {
         sockopt::set_tcp_keepidle(&fd, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(&fd, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&fd, KEEPALIVE_PROBES)?;
+        sockopt::set_tcp_user_timeout(&fd, UNANSWERED.as_millis() as u32)?;
         match rustix::net::connect(&fd, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        Ok(Socket { fd, link: NEXT_LINK.fetch_add(1, Ordering::Relaxed) })
+        Ok(Socket { fd, link: next_link(), peer: address })
     }
 
     /// `None` while the connection is being made, then how it ended.
@@ -96,6 +107,11 @@ impl Socket {
     /// The socket's own number, unlike any other socket's of this process.
     pub fn link(&self) -> u64 {
         self.link
+    }
+
+    /// The address that it is connected to, or on its way to.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// The descriptor, for the host to watch.

@@ -55,6 +55,7 @@ impl Acquire {
                 },
                 State::Opening { permit, mut opening } => match opening.drive(now) {
                     Ok(Some(connection)) => {
+                        opening.report(resolver);
                         self.pool.note_success();
                         return Ok(Some(Lease { connection, permit, reused: false }));
                     }
@@ -63,6 +64,7 @@ impl Acquire {
                         return Ok(None);
                     }
                     Err(failure) => {
+                        opening.report(resolver);
                         self.pool.note_failure(&failure);
                         return Err(failure);
                     }
@@ -71,7 +73,11 @@ impl Acquire {
             };
             self.state = match checkout {
                 Checkout::Idle(mut lease) => match lease.connection.is_usable() {
-                    true => return Ok(Some(*lease)),
+                    true if self.pool.is_current(&lease.connection) => return Ok(Some(*lease)),
+                    true => {
+                        lease.connection.close();
+                        State::Start
+                    }
                     // The server has given it up: the next idle one may do, else a new one is made.
                     false => State::Start,
                 },

@@ -1,10 +1,9 @@
-//! The one thread of a worker: it resolves names, closes connections that idle too long, and puts a changed configuration
-//! and changed certificates into force.
+//! The one lasting thread of a worker: it closes connections that idle too long, has names looked up again, and puts a
+//! changed configuration and changed certificates into force.
 //!
 //! It is started after the fork with all signals blocked, so that it never takes one from the web server, and joined at
 //! stop.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::configuration::Watch;
+use super::names::Names;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
-use crate::connection::resolve::{Lookup, Resolver};
 use crate::event_log::{Level, Log};
 
 /// The running caretaker.
@@ -34,21 +33,26 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct Work {
-    lookups: VecDeque<Arc<Lookup>>,
     stopping: bool,
     ended: bool,
 }
 
-/// How long a stop waits for a look-up that the system's resolver does not give back.
+/// How long a stop waits for a duty that hangs: a file system or a command that does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Caretaker {
     /// Starts the thread for this view, which it replaces when what `watch` looks at changes.
-    pub fn start(view: Arc<RwLock<Arc<View>>>, watch: Option<Watch>, log: Log) -> io::Result<Caretaker> {
+    pub fn start(
+        view: Arc<RwLock<Arc<View>>>,
+        names: Arc<Names>,
+        watch: Option<Watch>,
+        log: Log,
+    ) -> io::Result<Caretaker> {
         let desk = Arc::new(Desk::default());
         let shared = desk.clone();
         let body = move || {
-            let mut duties = Duties { view, watch, log, rotation: Rotation::default(), next_look: Instant::now() };
+            let mut duties =
+                Duties { view, names, watch, log, rotation: Rotation::default(), next_look: Instant::now() };
             shared.attend(&mut duties);
             shared.work.lock().ended = true;
             shared.something.notify_all();
@@ -57,8 +61,7 @@ impl Caretaker {
         Ok(Caretaker { desk, thread: Some(thread) })
     }
 
-    /// Ends the thread and waits for it. A thread that hangs in the system's resolver is left behind: it holds nothing
-    /// but what it looks up.
+    /// Ends the thread and waits for it. A thread that hangs is left behind.
     pub fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         let mut work = self.desk.work.lock();
@@ -81,16 +84,10 @@ impl Drop for Caretaker {
     }
 }
 
-impl Resolver for Caretaker {
-    fn submit(&self, lookup: Arc<Lookup>) {
-        self.desk.work.lock().lookups.push_back(lookup);
-        self.desk.something.notify_all();
-    }
-}
-
 /// What is done from time to time.
 struct Duties {
     view: Arc<RwLock<Arc<View>>>,
+    names: Arc<Names>,
     watch: Option<Watch>,
     log: Log,
     rotation: Rotation,
@@ -105,25 +102,17 @@ impl Desk {
     fn attend(&self, duties: &mut Duties) {
         let mut next_round = duties.period().map(|period| Instant::now() + period);
         loop {
-            let lookup = {
-                let mut work = self.work.lock();
-                if work.stopping {
-                    return;
-                }
-                if work.lookups.is_empty() {
-                    match next_round {
-                        None => self.something.wait(&mut work),
-                        Some(at) => {
-                            self.something.wait_until(&mut work, at);
-                        }
-                    }
-                }
-                work.lookups.pop_front()
-            };
-            // Nobody waits for a look-up that is in no other hands.
-            if let Some(lookup) = lookup.filter(|lookup| Arc::strong_count(lookup) > 1) {
-                unharmed(|| lookup.run());
+            let mut work = self.work.lock();
+            if work.stopping {
+                return;
             }
+            match next_round {
+                None => self.something.wait(&mut work),
+                Some(at) => {
+                    self.something.wait_until(&mut work, at);
+                }
+            }
+            drop(work);
             let now = Instant::now();
             if next_round.is_some_and(|at| now >= at) {
                 duties.round(now);
@@ -139,11 +128,13 @@ impl Duties {
         let view = self.view.read().clone();
         let idle = view.pools().iter().filter_map(|pool| pool.idle_period());
         let certificates = view.uses_certificates().then_some(rotation::LOOK);
-        idle.chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).min()
+        let names = self.names.period(view.pools());
+        idle.chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).chain(names).min()
     }
 
     fn round(&mut self, now: Instant) {
         let view = self.view.read().clone();
+        unharmed(|| self.names.round(view.pools(), now, &self.log));
         view.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {
@@ -185,7 +176,7 @@ fn unharmed(job: impl FnOnce()) {
 }
 
 /// Runs `start` with all signals blocked; a thread that it starts inherits that.
-fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset and pthread_sigmask write to sets on this stack frame and read nothing else; `before` is
     // initialised by pthread_sigmask, which cannot fail with these arguments.

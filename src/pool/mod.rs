@@ -7,7 +7,9 @@ mod acquire;
 pub mod caretaker;
 pub mod choice;
 pub mod configuration;
+mod fresh;
 pub mod health;
+pub mod names;
 pub mod rotation;
 pub mod session;
 pub mod view;
@@ -22,6 +24,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use acquire::Acquire;
+use fresh::{Fresh, Named};
 use parking_lot::{Mutex, RwLock};
 use rotation::Loaded;
 use watch::{Stamps, Watched};
@@ -46,6 +49,7 @@ pub struct Pool {
     files: Mutex<Watched>,
     /// Most connections at once, idle ones included.
     maximum: usize,
+    fresh: Fresh,
     log: Log,
     state: Mutex<State>,
 }
@@ -136,6 +140,7 @@ impl Pool {
     /// An empty pool. `limit` is the limit for all servers together, which holds where the server has none of its own.
     pub fn new(server: Arc<Server>, loaded: Loaded, limit: u32, log: Log) -> Arc<Pool> {
         let maximum = server.maximum_connections.unwrap_or(limit).max(1) as usize;
+        let fresh = Fresh::new(server.maximum_age);
         let generation = loaded.identity.as_ref().map_or(0, |identity| identity.generation);
         Arc::new(Pool {
             server: RwLock::new(server),
@@ -143,6 +148,7 @@ impl Pool {
             generation: AtomicU64::new(generation),
             files: Mutex::new(loaded.files),
             maximum,
+            fresh,
             log,
             state: Mutex::default(),
         })
@@ -196,9 +202,27 @@ impl Pool {
         self.close_all();
     }
 
-    /// Whether a connection was made with the identity in force.
+    /// Whether a connection was made with the identity in force, to an address that the server still has, not too long
+    /// ago.
     fn is_current(&self, connection: &Connection) -> bool {
         self.identity.read().as_ref().is_ok_and(|identity| identity.generation == connection.facts().generation)
+            && self.fresh.admits(connection)
+    }
+
+    /// The addresses that the server's name has now: connections to others serve no further request.
+    fn set_named(&self, named: Named) {
+        self.fresh.set_named(named);
+    }
+
+    /// Closes idle connections that may not serve any more, whatever the minimum.
+    fn close_outdated(&self) {
+        let mut state = self.state.lock();
+        let (idle, closing): (Vec<Idle>, Vec<Idle>) =
+            std::mem::take(&mut state.idle).into_iter().partition(|idle| self.is_current(&idle.connection));
+        state.idle = idle;
+        state.open -= closing.len();
+        drop(state);
+        closing.into_iter().for_each(|idle| idle.connection.close());
     }
 
     /// Takes a connection, the right to make one, or a place in the queue. `waker` is woken when the place's turn comes.
@@ -236,8 +260,10 @@ impl Pool {
         self.state.lock().last_failure.clone()
     }
 
-    /// Closes connections that have idled too long, except as many as the minimum asks to keep.
+    /// Closes idle connections that may not serve any more, and those that have idled too long, except of the latter as
+    /// many as the minimum asks to keep.
     pub fn close_idle(&self, now: Instant) {
+        self.close_outdated();
         let server = self.server();
         let Some(timeout) = server.idle_timeout else { return };
         let mut state = self.state.lock();
@@ -265,8 +291,8 @@ impl Pool {
 
     /// How often idle connections are to be looked at.
     pub fn idle_period(&self) -> Option<Duration> {
-        let timeout = self.server().idle_timeout?;
-        Some((timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(60)))
+        let periods = self.server().idle_timeout.map(|timeout| timeout / 4).into_iter().chain(self.fresh.period());
+        Some(periods.min()?.clamp(Duration::from_millis(250), Duration::from_secs(60)))
     }
 
     /// Gives what has become free to the first in the queue that still waits.

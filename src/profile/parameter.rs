@@ -233,6 +233,10 @@ parameters! {
         "Seconds that a request may wait for a connection.";
     NO_ACTIVITY_TIMEOUT: System "No_Activity_Timeout" "No Activity Timeout", Kind::Seconds { from: 1, to: ONE_YEAR }, "86400", Inherits::ToServers, Effect::Now,
         "Seconds that a connection may idle before it is closed; blank for ever.";
+    SCLERA_MAXIMUM_AGE: System "Sclera_Maximum_Age" "Maximum Connection Age", Kind::Seconds { from: 0, to: ONE_YEAR }, "0", Inherits::ToServers, Effect::Now,
+        "Seconds after which a connection is closed as soon as it idles, some of them up to a tenth sooner; 0 for never.";
+    SCLERA_RESOLVE_INTERVAL: System "Sclera_Resolve_Interval" "Resolve Interval", Kind::Seconds { from: 0, to: ONE_YEAR }, "30", Inherits::ToServers, Effect::Now,
+        "Seconds after which the addresses of a server's name are looked up again, in the background; 0 for each connection.";
     SCLERA_PASSWORD_COMMAND_TIMEOUT: System "Sclera_Password_Command_Timeout" "Password Command Timeout", Kind::Seconds { from: 1, to: 300 }, "10", Inherits::Nothing, Effect::Now,
         "Seconds that a {command} which gives a password may run.";
     SCLERA_ENCODE_PASSWORDS: System "Sclera_Encode_Passwords" "Encode Passwords", Kind::Flag, "0", Inherits::Nothing, Effect::Now,

@@ -157,6 +157,8 @@ impl<'a> Reader<'a> {
             response_timeout: self.own(here, &row::SERVER_RESPONSE_TIMEOUT, seconds).value,
             queue_timeout: self.own(here, &row::QUEUED_REQUEST_TIMEOUT, seconds).value,
             idle_timeout: self.idle_timeout(section),
+            maximum_age: Some(self.own(here, &row::SCLERA_MAXIMUM_AGE, seconds).value).filter(|age| !age.is_zero()),
+            resolve_interval: self.own(here, &row::SCLERA_RESOLVE_INTERVAL, seconds).value,
             connect_timeout: self.own(here, &row::SCLERA_CONNECT_TIMEOUT, seconds).value,
             weight: self.own(here, &row::SCLERA_WEIGHT, number).value,
             eject_after: self.own(here, &row::SCLERA_EJECT_AFTER, number).value,

@@ -46,6 +46,10 @@ pub struct Server {
     pub queue_timeout: Duration,
     /// How long a connection may idle; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// How long a connection may serve; `None` for ever (`Sclera_Maximum_Age`).
+    pub maximum_age: Option<Duration>,
+    /// After what time the addresses of a name are looked up again; 0 for each connection (`Sclera_Resolve_Interval`).
+    pub resolve_interval: Duration,
     /// How long resolving, connecting, TLS and login may take together (`Sclera_Connect_Timeout`).
     pub connect_timeout: Duration,
     /// The share of the load, against the weights of the others (`Sclera_Weight`); from 1.
@@ -195,6 +199,8 @@ impl Server {
             response_timeout,
             queue_timeout,
             idle_timeout,
+            maximum_age,
+            resolve_interval,
             connect_timeout,
             weight: _,
             eject_after: _,
@@ -216,6 +222,8 @@ impl Server {
             && *response_timeout == other.response_timeout
             && *queue_timeout == other.queue_timeout
             && *idle_timeout == other.idle_timeout
+            && *maximum_age == other.maximum_age
+            && *resolve_interval == other.resolve_interval
             && *connect_timeout == other.connect_timeout
             && tls.same_values(&other.tls)
     }
