@@ -269,3 +269,97 @@ fn shorter(one: Duration, other: Duration) -> Duration {
 fn list(addresses: &Addresses) -> String {
     addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(hosts: &[u8]) -> Addresses {
+        hosts.iter().map(|host| SocketAddr::from(([10, 0, 0, *host], 0))).collect()
+    }
+
+    fn texts(news: Vec<(Level, String)>) -> Vec<String> {
+        news.into_iter().map(|(_, text)| text).collect()
+    }
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn addresses_are_used_however_old_and_looked_up_again_in_time() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut entry = Entry::default();
+        assert_eq!((entry.known(INTERVAL, start), entry.is_due(INTERVAL, start)), (None, false), "nobody has asked");
+        assert_eq!(entry.end(Ok(addresses(&[1])), start), Ok(addresses(&[1])));
+        for (seconds, interval, known, due) in [
+            (0, 30, true, false),
+            (29, 30, true, false),
+            (30, 30, true, true),
+            (100_000, 30, true, true),
+            (100_000, 0, false, false),
+        ] {
+            let interval = Duration::from_secs(interval);
+            assert_eq!(entry.known(interval, after(seconds)).is_some(), known, "{seconds} {interval:?}");
+            assert_eq!(entry.is_due(interval, after(seconds)), due, "{seconds} {interval:?}");
+        }
+        entry.under_way = Some(Lookup::pending());
+        assert!(!entry.is_due(INTERVAL, after(100)), "one look-up at a time");
+    }
+
+    #[test]
+    fn a_failed_look_up_leaves_the_addresses_and_is_told_once_like_its_recovery() {
+        let now = Instant::now();
+        let mut entry = Entry::default();
+        assert_eq!(entry.end(Err("no such name".into()), now), Err("no such name".into()));
+        assert_eq!(entry.known(INTERVAL, now), Some(Err("no such name".into())), "those who ask next are told at once");
+        assert_eq!(entry.known(INTERVAL, now + RETRY), None, "a moment later it is tried again");
+        assert_eq!(texts(entry.news("iris")), [""; 0], "requests tell that themselves");
+        assert_eq!(entry.end(Ok(addresses(&[1, 2])), now), Ok(addresses(&[1, 2])));
+        assert_eq!(texts(entry.news("iris")), [""; 0]);
+        for _ in 0..2 {
+            assert_eq!(entry.end(Err("timed out".into()), now), Ok(addresses(&[1, 2])));
+        }
+        let text = "iris cannot be looked up any more (timed out); its last addresses stay in use: 10.0.0.1, 10.0.0.2";
+        assert_eq!(texts(entry.news("iris")), [text]);
+        assert_eq!(entry.end(Err("timed out".into()), now), Ok(addresses(&[1, 2])));
+        assert_eq!(texts(entry.news("iris")), [""; 0]);
+        let _ = entry.end(Ok(addresses(&[2, 1])), now);
+        assert_eq!(texts(entry.news("iris")), ["iris can be looked up again"], "another order is no change");
+        let _ = entry.end(Ok(addresses(&[2, 3])), now);
+        let text = "iris has other addresses: 10.0.0.2, 10.0.0.3; before: 10.0.0.2, 10.0.0.1; connections to those it \
+            lost are closed";
+        assert_eq!(texts(entry.news("iris")), [text]);
+        assert_eq!(texts(entry.news("iris")), [""; 0]);
+    }
+
+    #[test]
+    fn silent_addresses_go_last_and_if_all_are_silent_they_are_looked_up_soon() {
+        let now = Instant::now();
+        let mut entry = Entry::default();
+        let _ = entry.end(Ok(addresses(&[1, 2, 3])), now);
+        entry.note_silent(&addresses(&[1, 2]));
+        assert_eq!(entry.good.as_ref().unwrap().addresses, addresses(&[3, 1, 2]));
+        assert!(!entry.is_due(INTERVAL, now + RETRY));
+        entry.note_silent(&addresses(&[1, 2, 3]));
+        assert_eq!(entry.good.as_ref().unwrap().addresses, addresses(&[3, 1, 2]));
+        assert!(!entry.is_due(INTERVAL, now) && entry.is_due(INTERVAL, now + RETRY));
+        let _ = entry.end(Ok(addresses(&[1, 2, 3])), now + RETRY);
+        assert!(!entry.is_due(INTERVAL, now + RETRY * 2), "doubt ends with the look-up");
+    }
+
+    #[test]
+    fn of_two_servers_with_one_name_the_shorter_interval_counts_and_0_is_none() {
+        for (one, other, expected) in [(30, 10, 10), (10, 30, 10), (0, 30, 30), (30, 0, 30), (0, 0, 0)] {
+            let [one, other, expected] = [one, other, expected].map(Duration::from_secs);
+            assert_eq!(shorter(one, other), expected);
+        }
+    }
+
+    #[test]
+    fn a_look_up_that_panics_is_a_failure_and_those_who_wait_are_woken() {
+        let names = Names::new(|_| panic!("a fault"));
+        let lookup = names.resolve("iris", INTERVAL, Waker::noop());
+        names.stop();
+        assert_eq!(lookup.result(), Some(Err("the look-up panicked".to_owned())));
+    }
+}
