@@ -125,3 +125,19 @@ impl AsFd for Socket {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_vanished_is_noticed_after_two_minutes_whether_something_is_under_way_or_not() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let socket = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        let idle = sockopt::tcp_keepidle(&socket).unwrap();
+        let probing = sockopt::tcp_keepintvl(&socket).unwrap() * sockopt::tcp_keepcnt(&socket).unwrap();
+        let unanswered = Duration::from_millis(sockopt::tcp_user_timeout(&socket).unwrap().into());
+        assert_eq!((idle + probing, unanswered), (Duration::from_secs(120), Duration::from_secs(120)));
+    }
+}

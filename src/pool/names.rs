@@ -239,7 +239,6 @@ impl Entry {
             }
             _ => {}
         }
-        let set = |addresses: &Addresses| addresses.iter().copied().collect::<BTreeSet<SocketAddr>>();
         let changed = self.told.as_ref().filter(|told| set(told) != set(&good.addresses));
         if let Some(old) = changed {
             let (old, new) = (list(old), list(&good.addresses));
@@ -266,8 +265,13 @@ fn shorter(one: Duration, other: Duration) -> Duration {
     }
 }
 
+/// The addresses whatever their order.
+fn set(addresses: &Addresses) -> BTreeSet<SocketAddr> {
+    addresses.iter().copied().collect()
+}
+
 fn list(addresses: &Addresses) -> String {
-    addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ")
+    set(addresses).iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -326,7 +330,7 @@ mod tests {
         let _ = entry.end(Ok(addresses(&[2, 1])), now);
         assert_eq!(texts(entry.news("iris")), ["iris can be looked up again"], "another order is no change");
         let _ = entry.end(Ok(addresses(&[2, 3])), now);
-        let text = "iris has other addresses: 10.0.0.2, 10.0.0.3; before: 10.0.0.2, 10.0.0.1; connections to those it \
+        let text = "iris has other addresses: 10.0.0.2, 10.0.0.3; before: 10.0.0.1, 10.0.0.2; connections to those it \
             lost are closed";
         assert_eq!(texts(entry.news("iris")), [text]);
         assert_eq!(texts(entry.news("iris")), [""; 0]);

@@ -12,7 +12,10 @@ use sclera::failure::Code;
 use sclera::pool::names::Names;
 use sclera_superserver::{Options, Running, Superserver};
 use sclera_tests::gateway::Gateway;
+use sclera_tests::nginx::{Nginx, Settings, can_replace_hosts};
 use sclera_tests::process::wait_until;
+use sclera_tests::scene::Scene;
+use sclera_tests::web_server::WebServer;
 
 /// What the name `iris.test` is looked up as, from the test's hands.
 #[derive(Clone, Default)]
@@ -112,9 +115,9 @@ fn ok(gateway: &Gateway) {
     assert_eq!((answer.status, answer.failure), (200, None));
 }
 
-/// A listener of 127.0.0.2 whose queue is full: what is sent to it is dropped.
-fn silent(port: u16) -> (OwnedFd, Vec<std::net::TcpStream>) {
-    let address = SocketAddr::from(([127, 0, 0, 2], port));
+/// A listener of 127.0.0.`host` whose queue is full: what is sent to it is dropped.
+fn silent(host: u8, port: u16) -> (OwnedFd, Vec<std::net::TcpStream>) {
+    let address = SocketAddr::from(([127, 0, 0, host], port));
     let fd = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     rustix::net::bind(&fd, &address).expect("a free port");
     rustix::net::listen(&fd, 0).unwrap();
@@ -128,7 +131,7 @@ fn silent(port: u16) -> (OwnedFd, Vec<std::net::TcpStream>) {
 #[test]
 fn dead_addresses_before_the_living_one_cost_little_and_are_tried_last_from_then_on() {
     let server = superserver("127.0.0.1", 0);
-    let _full = silent(server.port());
+    let _full = silent(2, server.port());
     let name_server = NameServer::new(&["127.0.0.2", "127.0.0.3", "::1", "127.0.0.4", "127.0.0.1"]);
     let (gateway, _) = gateway(&name_server, server.port(), "Sclera_Connect_Timeout=10\nServer_Response_Timeout=5");
     let begun = Instant::now();
@@ -264,4 +267,48 @@ fn no_thread_is_left_of_look_ups_when_a_worker_has_ended() {
         names.filter(|name| name.starts_with("sclera-names")).count()
     };
     assert!(wait_until(|| (look_ups() == 0).then_some(())).is_some());
+}
+
+/// Nginx watches one descriptor for all attempts, and must not take it for a socket of theirs.
+#[test]
+fn nginx_gets_past_dead_addresses_of_the_systems_resolver_and_follows_a_change() {
+    if !can_replace_hosts() {
+        eprintln!("not tried: this user may not mount");
+        return;
+    }
+    let server = superserver("127.0.0.3", 0);
+    let scene = Scene::without_superserver();
+    let hosts = scene.directory().join("hosts");
+    let names = |addresses: &[&str]| {
+        let lines: Vec<String> = addresses.iter().map(|address| format!("{address} iris.test\n")).collect();
+        std::fs::write(&hosts, lines.concat()).expect("a file");
+    };
+    // The resolver puts 127.0.0.1 first, which does not answer.
+    names(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+    let _full = silent(1, server.port());
+    scene.edit_csp_ini(|_| {
+        format!(
+            "[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=iris.test\nTCP_Port={}\nSclera_Resolve_Interval=1\n\
+             Sclera_Maximum_Age=1\n[APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n",
+            server.port()
+        )
+    });
+    let locations = "location /csp { CSP on; }";
+    let nginx = Nginx::start_with(&scene, Settings { locations, hosts: Some(&hosts), ..Settings::default() });
+    // Each connection ends after a second, so that many are made while others rest.
+    while server.counts().connections < 12 {
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| assert_eq!(nginx.get("/csp/demo/status/200").status, 200));
+            }
+        });
+    }
+    let next = superserver("127.0.0.2", server.port());
+    names(&["127.0.0.2"]);
+    assert!(nginx.wait_for_log("iris.test has other addresses: 127.0.0.2; before: 127.0.0.1, 127.0.0.2, 127.0.0.3"));
+    assert_eq!(nginx.get("/csp/demo/status/200").status, 200);
+    assert_eq!(next.counts().requests, 1);
+    let log = nginx.error_log();
+    assert!(!log.contains("[alert]") && !log.contains("[crit]"), "{log}");
+    assert!(nginx.stop());
 }
