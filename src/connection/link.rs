@@ -3,6 +3,7 @@
 //! Buffers stay below one TLS record each way and are given up while a connection idles, so a pool of idle connections
 //! costs little, and a request in flight less than 64 KiB.
 
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Weak};
 
@@ -286,6 +287,11 @@ impl Link {
     /// See [`Socket::handle`].
     pub fn socket(&self) -> Weak<OwnedFd> {
         self.socket.handle()
+    }
+
+    /// See [`Socket::peer`].
+    pub fn peer(&self) -> SocketAddr {
+        self.socket.peer()
     }
 
     /// See [`Socket::link`].

@@ -3,6 +3,7 @@
 //! The types are the states. [`Opening`] becomes a [`Connection`], which is logged in and at rest; a call turns it into a
 //! [`Talk`], which is dirty: it becomes a connection again only by reaching the end of the answer, and closes otherwise.
 
+pub mod attempts;
 pub mod diagnosis;
 pub mod dialogue;
 pub mod link;
@@ -10,6 +11,7 @@ pub mod opening;
 pub mod resolve;
 pub mod socket;
 
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
@@ -90,6 +92,8 @@ pub struct Connection {
 pub struct Facts {
     /// Generation of the identity it was made with.
     pub generation: u64,
+    /// When it was begun.
+    pub begun: Instant,
     /// Handle of our gateway object on the server, once it has been asked for.
     pub gateway_object: Option<Vec<u8>>,
     /// Calls that it has completed.
@@ -141,8 +145,8 @@ impl Connection {
         Wants { fd: Some(self.link.raw_fd()), link: self.link.number(), read: false, write: false, deadline: None }
     }
 
-    fn new(link: Link, conversation: Conversation, generation: u64) -> Connection {
-        Connection { link, conversation, facts: Facts { generation, gateway_object: None, calls: 0 } }
+    fn new(link: Link, conversation: Conversation, facts: Facts) -> Connection {
+        Connection { link, conversation, facts }
     }
 
     /// Starts a call. `begin` appends its message; what it may call on is consumed.
@@ -153,6 +157,16 @@ impl Connection {
         let sent_before = link.sent();
         link.queue(&message)?;
         Ok(Talk { link, call, facts, replies: Vec::new(), sent_before, data: 0, text: Vec::new() })
+    }
+
+    /// The number of its socket, unlike any other's of this process.
+    pub fn number(&self) -> u64 {
+        self.link.number()
+    }
+
+    /// Where it leads.
+    pub fn peer(&self) -> SocketAddr {
+        self.link.peer()
     }
 
     /// Whether it can be used again: the peer has neither closed it nor sent anything.

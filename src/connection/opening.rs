@@ -1,7 +1,6 @@
 //! A connection being made: name, TCP, TLS, handshake, login, within one time limit. Sans blocking: the caller drives it
 //! when the socket is ready or the time has come.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -10,11 +9,12 @@ use std::time::{Duration, Instant};
 use rustls::{CipherSuite, CommonState, NamedGroup, ProtocolVersion};
 use zeroize::Zeroizing;
 
+use super::attempts::{self, Attempts, Miss, Progress};
 use super::diagnosis::{self, Stage};
 use super::link::{Flow, Link, LinkError};
-use super::resolve::{Lookup, Resolver, literal};
+use super::resolve::{Addresses, Lookup, Resolver, literal};
 use super::socket::Socket;
-use super::{Connection, Wants};
+use super::{Connection, Facts, Wants};
 use crate::failure::{Code, Failure};
 use crate::identity::{Credential, Identity, Tls, credential};
 use crate::profile::Server;
@@ -28,9 +28,7 @@ pub struct Opening {
     identity: Arc<Identity>,
     started: Instant,
     deadline: Instant,
-    /// Addresses that have not been tried yet.
-    addresses: VecDeque<SocketAddr>,
-    /// The address being tried, for messages.
+    /// The address that is connected, or the only one there is; for messages.
     address: Option<SocketAddr>,
     milestones: Milestones,
     state: State,
@@ -43,6 +41,8 @@ pub struct Milestones {
     pub resolved: Option<Instant>,
     /// TCP is connected, to this address.
     pub connected: Option<(Instant, SocketAddr)>,
+    /// The addresses that were tried before or beside, and what came of that.
+    pub missed: Vec<Miss>,
     /// TLS is satisfied on our side; the superserver may still refuse our certificate.
     pub secured: Option<(Instant, Negotiated)>,
 }
@@ -66,7 +66,7 @@ impl Negotiated {
 /// States are named after what they wait for.
 enum State {
     Addresses(Arc<Lookup>),
-    Connected { socket: Socket, until: Instant },
+    Connected(Attempts),
     TlsDone(Box<Link>),
     HandshakeAnswer { link: Box<Link>, assembler: Assembler, next: ExpectHandshakeAnswer },
     ConnectAnswer { link: Box<Link>, assembler: Assembler, next: ExpectConnectAnswer },
@@ -90,18 +90,16 @@ impl Opening {
         now: Instant,
     ) -> Opening {
         let (host, port) = (server.address.value.as_str(), server.port.value);
-        let lookup = Lookup::new(host, port, waker.clone());
-        let addresses: VecDeque<SocketAddr> = literal(host, port).into_iter().collect();
-        if addresses.is_empty() {
-            resolver.submit(lookup.clone());
-        }
+        let lookup = match literal(host, port) {
+            Some(address) => Lookup::done(Ok([address].into())),
+            None => resolver.resolve(host, server.resolve_interval, waker),
+        };
         let deadline = now + server.connect_timeout;
         Opening {
             server,
             identity,
             started: now,
             deadline,
-            addresses,
             address: None,
             milestones: Milestones::default(),
             state: State::Addresses(lookup),
@@ -135,17 +133,19 @@ impl Opening {
         &self.milestones
     }
 
+    /// Lets the resolver know which addresses of the name did not answer, or not in time.
+    pub fn report(&self, resolver: &dyn Resolver) {
+        let missed: Vec<SocketAddr> = self.milestones.missed.iter().map(|miss| with_port(miss.address, 0)).collect();
+        if !missed.is_empty() {
+            resolver.note_silent(&self.server.address.value, &missed);
+        }
+    }
+
     /// What has to happen before driving makes sense.
     pub fn wants(&self) -> Wants {
         match &self.state {
             State::Addresses(_) | State::Over => Wants::until(Some(self.deadline)),
-            State::Connected { socket, until } => Wants {
-                fd: Some(socket.raw_fd()),
-                link: socket.link(),
-                read: false,
-                write: true,
-                deadline: Some((*until).min(self.deadline)),
-            },
+            State::Connected(attempts) => attempts.wants(),
             State::TlsDone(link) | State::HandshakeAnswer { link, .. } | State::ConnectAnswer { link, .. } => {
                 link.wants(Some(self.deadline))
             }
@@ -154,22 +154,23 @@ impl Opening {
 
     fn turn(&mut self, state: State, now: Instant) -> Result<Turn, Failure> {
         match state {
-            State::Addresses(lookup) => {
-                if self.addresses.is_empty() {
-                    match lookup.result() {
-                        None => return Ok(Turn::Wait(State::Addresses(lookup))),
-                        Some(Ok(found)) => self.addresses.extend(found),
-                        Some(Err(reason)) => return Err(self.failure(Code::NameNotResolved, &reason)),
-                    }
+            State::Addresses(lookup) => match lookup.result() {
+                None => Ok(Turn::Wait(State::Addresses(lookup))),
+                Some(Ok(found)) => Ok(Turn::Go(State::Connected(self.attempts(&found, now)))),
+                Some(Err(reason)) => Err(self.failure(Code::NameNotResolved, &reason)),
+            },
+            State::Connected(mut attempts) => match attempts.drive(now) {
+                Progress::Waiting => Ok(Turn::Wait(State::Connected(attempts))),
+                Progress::Connected(socket) => {
+                    self.milestones.missed = attempts.missed();
+                    self.start_link(socket)
                 }
-                self.milestones.resolved = Some(Instant::now());
-                self.try_next_address(LinkError::Closed, now)
-            }
-            State::Connected { socket, until } => match socket.connect_result() {
-                None if now >= until => self.try_next_address(LinkError::Io(rustix::io::Errno::TIMEDOUT), now),
-                None => Ok(Turn::Wait(State::Connected { socket, until })),
-                Some(Ok(())) => self.start_link(socket),
-                Some(Err(errno)) => self.try_next_address(LinkError::Io(errno), now),
+                Progress::Failed => {
+                    let missed = attempts.missed();
+                    let error = attempts::telling(&missed);
+                    let code = diagnosis::code_of(&error, Stage::Connect, false);
+                    Err(self.not_connected(code, diagnosis::describe(&error), missed))
+                }
             },
             State::TlsDone(mut link) => {
                 link.set_readable();
@@ -206,7 +207,13 @@ impl Opening {
                     Some(answer) => match next.handle(&answer).map_err(|error| self.misspoken(&error, false))? {
                         Login::Granted(conversation) => {
                             link.wipe_sent();
-                            let connection = Connection::new(*link, conversation, self.identity.generation);
+                            let facts = Facts {
+                                generation: self.identity.generation,
+                                begun: self.started,
+                                gateway_object: None,
+                                calls: 0,
+                            };
+                            let connection = Connection::new(*link, conversation, facts);
                             Ok(Turn::Done(Box::new(connection)))
                         }
                         Login::Refused { status, reason } => Err(self.refused(status, &reason)),
@@ -217,27 +224,17 @@ impl Opening {
         }
     }
 
-    /// Connects to the next address; `last` is why the one before did not do.
-    fn try_next_address(&mut self, mut last: LinkError, now: Instant) -> Result<Turn, Failure> {
-        while let Some(address) = self.addresses.pop_front() {
-            self.address = Some(address);
-            match Socket::connect(address) {
-                Ok(socket) => {
-                    // The addresses share what is left of the time.
-                    let share = (self.deadline - now) / (self.addresses.len() as u32 + 1);
-                    return Ok(Turn::Wait(State::Connected { socket, until: now + share }));
-                }
-                Err(errno) => last = LinkError::Io(errno),
-            }
-        }
-        match self.address {
-            Some(_) => Err(self.broken(&last, Stage::Connect)),
-            None => Err(self.failure(Code::NameNotResolved, "the name has no address")),
-        }
+    fn attempts(&mut self, found: &Addresses, now: Instant) -> Attempts {
+        self.milestones.resolved = Some(Instant::now());
+        let port = self.server.port.value;
+        let addresses: Vec<SocketAddr> = found.iter().map(|it| with_port(*it, port)).collect();
+        self.address = addresses.first().copied().filter(|_| addresses.len() == 1);
+        Attempts::new(addresses, now, self.deadline)
     }
 
     fn start_link(&mut self, socket: Socket) -> Result<Turn, Failure> {
-        self.milestones.connected = self.address.map(|address| (Instant::now(), address));
+        self.milestones.connected = Some((Instant::now(), socket.peer()));
+        self.address = Some(socket.peer());
         match &self.identity.tls {
             None => self.start_login(Box::new(Link::plain(socket))),
             Some(tls) => match Link::tls(socket, tls.config.clone(), tls.server_name.clone()) {
@@ -284,14 +281,22 @@ impl Opening {
         }
     }
 
-    fn timed_out(&self, state: &State) -> Failure {
-        let code = match state {
-            State::Addresses(_) => Code::NameNotResolved,
-            State::Connected { .. } => Code::ConnectTimeout,
-            _ => Code::LoginTimeout,
-        };
+    fn timed_out(&mut self, state: &State) -> Failure {
         let limit = self.server.connect_timeout;
-        self.failure(code, &format!("no result within {} (Sclera_Connect_Timeout)", seconds(limit)))
+        let what = format!("no result within {} (Sclera_Connect_Timeout)", seconds(limit));
+        match state {
+            State::Addresses(_) => self.failure(Code::NameNotResolved, &what),
+            State::Connected(attempts) => self.not_connected(Code::ConnectTimeout, what, attempts.missed()),
+            _ => self.failure(Code::LoginTimeout, &what),
+        }
+    }
+
+    /// `what` tells it all if there is one address; of several it is told what came of each.
+    fn not_connected(&mut self, code: Code, what: String, missed: Vec<Miss>) -> Failure {
+        let each: Vec<String> = missed.iter().map(Miss::to_string).collect();
+        let what = if missed.len() > 1 { format!("{what}; tried {}", each.join("; ")) } else { what };
+        self.milestones.missed = missed;
+        self.failure(code, &what)
     }
 
     fn refused(&self, status: u16, reason: &str) -> Failure {
@@ -347,6 +352,12 @@ pub fn describe_server(server: &Server, address: Option<SocketAddr>) -> String {
         }
         _ => format!("server {} ({target}, set at {place})", server.name),
     }
+}
+
+/// The same address with this port; the interface of a link-local one stays.
+fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
 }
 
 fn seconds(duration: Duration) -> String {

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 pub struct Socket {
     fd: Arc<OwnedFd>,
     link: u64,
+    peer: SocketAddr,
 }
 
 /// How much of a send or receive was done.
@@ -28,13 +29,22 @@ pub enum Moved {
     Closed,
 }
 
-/// A silent peer is probed after this time, so that a firewall's dead connection is noticed.
+/// A silent peer is probed after this time: sooner than firewalls and balancers of networks forget a connection, which
+/// is 240 s at the earliest of those that are common.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
+/// How long a peer may leave what was sent without any sign: as long as one that is probed. Keepalive does not probe
+/// while something is under way, and the system repeats that for a quarter of an hour.
+const UNANSWERED: Duration = Duration::from_secs(120);
 
 /// Numbers every socket of the process: a descriptor's number is used again, this one is not.
 static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
+
+/// The number for a descriptor that hosts are to watch.
+pub(super) fn next_link() -> u64 {
+    NEXT_LINK.fetch_add(1, Ordering::Relaxed)
+}
 
 impl Socket {
     /// Starts to connect; [`Socket::connect_result`] tells the outcome once the socket is writable.
@@ -50,11 +60,12 @@ impl Socket {
         sockopt::set_tcp_keepidle(&fd, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(&fd, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&fd, KEEPALIVE_PROBES)?;
+        sockopt::set_tcp_user_timeout(&fd, UNANSWERED.as_millis() as u32)?;
         match rustix::net::connect(&fd, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        Ok(Socket { fd: Arc::new(fd), link: NEXT_LINK.fetch_add(1, Ordering::Relaxed) })
+        Ok(Socket { fd: Arc::new(fd), link: next_link(), peer: address })
     }
 
     /// `None` while the connection is being made, then how it ended.
@@ -104,6 +115,11 @@ impl Socket {
         Arc::downgrade(&self.fd)
     }
 
+    /// The address that it is connected to, or on its way to.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// The descriptor, for the host to watch.
     pub fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
@@ -113,5 +129,21 @@ impl Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_vanished_is_noticed_after_two_minutes_whether_something_is_under_way_or_not() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let socket = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        let idle = sockopt::tcp_keepidle(&socket).unwrap();
+        let probing = sockopt::tcp_keepintvl(&socket).unwrap() * sockopt::tcp_keepcnt(&socket).unwrap();
+        let unanswered = Duration::from_millis(sockopt::tcp_user_timeout(&socket).unwrap().into());
+        assert_eq!((idle + probing, unanswered), (Duration::from_secs(120), Duration::from_secs(120)));
     }
 }

@@ -301,7 +301,7 @@ impl Exchange {
                 RequestBody::Inline { missing: 1.., .. } => Ok((State::CollectBody(acquire), Some(Step::NeedBody))),
                 _ => Ok((State::Acquire(acquire), None)),
             },
-            State::Acquire(mut acquire) => match acquire.drive(self.worker.caretaker(), &self.waker, now)? {
+            State::Acquire(mut acquire) => match acquire.drive(self.worker.names(), &self.waker, now)? {
                 None => Ok((State::Acquire(acquire), Some(Step::Wait))),
                 Some(lease) => Ok((self.use_lease(lease, now)?, None)),
             },
@@ -418,7 +418,7 @@ impl Exchange {
 
     /// A connection that had served before turned out to be dead before anything reached the server: a new one is made.
     fn reopen(&mut self, permit: Permit, now: Instant) -> Result<State, Failure> {
-        Ok(State::Acquire(Acquire::reopen(permit, self.worker.caretaker(), &self.waker, now)?))
+        Ok(State::Acquire(Acquire::reopen(permit, self.worker.names(), &self.waker, now)?))
     }
 
     fn go_on(&mut self, mut calling: Box<Calling>, now: Instant) -> Result<(State, Option<Step>), Failure> {

@@ -56,6 +56,7 @@ impl Acquire {
                 },
                 State::Opening { permit, mut opening } => match opening.drive(now) {
                     Ok(Some(connection)) => {
+                        opening.report(resolver);
                         self.pool.note_success(&connection, &permit);
                         return Ok(Some(Lease { connection, permit, reused: false }));
                     }
@@ -64,6 +65,7 @@ impl Acquire {
                         return Ok(None);
                     }
                     Err(failure) => {
+                        opening.report(resolver);
                         self.pool.note_failure(&failure);
                         return Err(failure);
                     }
@@ -72,7 +74,11 @@ impl Acquire {
             };
             self.state = match checkout {
                 Checkout::Idle(mut lease) => match lease.connection.is_usable() {
-                    true => return Ok(Some(*lease)),
+                    true if self.pool.is_current(&lease.connection) => return Ok(Some(*lease)),
+                    true => {
+                        lease.connection.close();
+                        State::Start
+                    }
                     // The server has given it up: the next idle one may do, else a new one is made.
                     false => {
                         self.pool.member.count(self.pool.row, Counter::Stale);

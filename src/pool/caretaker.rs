@@ -1,11 +1,10 @@
-//! The one thread of a worker: it resolves names, closes connections that idle too long, and puts a changed configuration
-//! and changed certificates into force.
+//! The one lasting thread of a worker: it closes connections that idle too long, has names looked up again, and puts a
+//! changed configuration and changed certificates into force.
 //!
 //! It is started after the fork with all signals blocked, so that it never takes one from the web server, and joined at
 //! stop. It sleeps on the worker's doorbell in the ledger, which other workers ring too: for what they pass on, and for
 //! connections that they or an administrator want closed.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -15,9 +14,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::Pool;
 use super::configuration::Watch;
+use super::names::Names;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
-use crate::connection::resolve::{Lookup, Resolver};
 use crate::event_log::{Level, Log};
 use crate::ledger::{Member, Tally};
 
@@ -39,18 +38,18 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct Work {
-    lookups: VecDeque<Arc<Lookup>>,
     stopping: bool,
     ended: bool,
 }
 
-/// How long a stop waits for a look-up that the system's resolver does not give back.
+/// How long a stop waits for a duty that hangs: a file system or a command that does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Caretaker {
     /// Starts the thread for this view, which it replaces when what `watch` looks at changes.
     pub fn start(
         view: Arc<RwLock<Arc<View>>>,
+        names: Arc<Names>,
         watch: Option<Watch>,
         member: Arc<Member>,
         log: Log,
@@ -58,9 +57,8 @@ impl Caretaker {
         let desk = Arc::new(Desk { work: Mutex::default(), ended: Condvar::new(), member });
         let shared = desk.clone();
         let body = move || {
-            let now = Instant::now();
-            let mut duties =
-                Duties { view, watch, log, rotation: Rotation::default(), next_look: now, retired: Vec::new() };
+            let (rotation, next_look, retired) = (Rotation::default(), Instant::now(), Vec::new());
+            let mut duties = Duties { view, names, watch, log, rotation, next_look, retired };
             shared.attend(&mut duties);
             shared.work.lock().ended = true;
             shared.ended.notify_all();
@@ -69,8 +67,7 @@ impl Caretaker {
         Ok(Caretaker { desk, thread: Some(thread) })
     }
 
-    /// Ends the thread and waits for it. A thread that hangs in the system's resolver is left behind: it holds nothing
-    /// but what it looks up.
+    /// Ends the thread and waits for it. A thread that hangs is left behind.
     pub fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         let mut work = self.desk.work.lock();
@@ -93,16 +90,10 @@ impl Drop for Caretaker {
     }
 }
 
-impl Resolver for Caretaker {
-    fn submit(&self, lookup: Arc<Lookup>) {
-        self.desk.work.lock().lookups.push_back(lookup);
-        self.desk.member.ring();
-    }
-}
-
 /// What is done from time to time.
 struct Duties {
     view: Arc<RwLock<Arc<View>>>,
+    names: Arc<Names>,
     watch: Option<Watch>,
     log: Log,
     rotation: Rotation,
@@ -125,17 +116,8 @@ impl Desk {
         loop {
             // Asked before looking, so that what comes while looking ends the sleep.
             let rung = self.member.rung();
-            let lookup = {
-                let mut work = self.work.lock();
-                if work.stopping {
-                    return;
-                }
-                work.lookups.pop_front()
-            };
-            let is_at_work = lookup.is_some();
-            // Nobody waits for a look-up that is in no other hands.
-            if let Some(lookup) = lookup.filter(|lookup| Arc::strong_count(lookup) > 1) {
-                unharmed(|| lookup.run());
+            if self.work.lock().stopping {
+                return;
             }
             unharmed(|| duties.heed(&self.member));
             let now = Instant::now();
@@ -146,9 +128,7 @@ impl Desk {
             if now >= next_round {
                 next_round = now + duties.period();
             }
-            if !is_at_work {
-                self.member.sleep(rung, Some(next_round.saturating_duration_since(Instant::now())));
-            }
+            self.member.sleep(rung, Some(next_round.saturating_duration_since(Instant::now())));
         }
     }
 }
@@ -159,13 +139,10 @@ impl Duties {
         let view = self.view.read().clone();
         let idle = view.pools().iter().filter_map(|pool| pool.idle_period());
         let certificates = view.uses_certificates().then_some(rotation::LOOK);
+        let names = self.names.period(view.pools());
         let waiting = self.pools().iter().any(|pool| pool.has_waiting()).then_some(ROUND_OF_WAITING);
-        idle.chain(self.watch.as_ref().map(|_| LOOK))
-            .chain(certificates)
-            .chain(waiting)
-            .min()
-            .unwrap_or(ROUND)
-            .min(ROUND)
+        let periods = idle.chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).chain(names).chain(waiting);
+        periods.min().unwrap_or(ROUND).min(ROUND)
     }
 
     /// The pools in use, and those that have gone but still have to do.
@@ -193,6 +170,7 @@ impl Duties {
             member.reclaim();
         });
         self.retired.retain(|pool| pool.strong_count() > 0);
+        unharmed(|| self.names.round(view.pools(), now, &self.log));
         self.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {
@@ -242,7 +220,7 @@ fn unharmed(job: impl FnOnce()) {
 }
 
 /// Runs `start` with all signals blocked; a thread that it starts inherits that.
-fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset and pthread_sigmask write to sets on this stack frame and read nothing else; `before` is
     // initialised by pthread_sigmask, which cannot fail with these arguments.

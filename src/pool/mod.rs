@@ -12,7 +12,9 @@ mod acquire;
 pub mod caretaker;
 pub mod choice;
 pub mod configuration;
+mod fresh;
 pub mod health;
+pub mod names;
 pub mod rotation;
 pub mod session;
 pub mod view;
@@ -28,6 +30,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use acquire::Acquire;
+use fresh::{Fresh, Named};
 use parking_lot::{Mutex, RwLock};
 use rotation::Loaded;
 use rustls::HandshakeKind;
@@ -57,6 +60,7 @@ pub struct Pool {
     member: Arc<Member>,
     /// The server's row in the ledger.
     row: usize,
+    fresh: Fresh,
     log: Log,
     state: Mutex<State>,
     /// Requests that wait because their session has all the connections that it may have.
@@ -181,6 +185,7 @@ impl Pool {
                 format!("server {}: the gateway has heard of {} servers since its start", server.name, ledger::SERVERS);
             return Err(Failure::new(Code::ConfigurationInvalid, format!("{what}, which is the most; restart it")));
         };
+        let fresh = Fresh::new(server.maximum_age);
         Ok(Arc::new(Pool {
             server: RwLock::new(server),
             identity: RwLock::new(loaded.identity),
@@ -189,6 +194,7 @@ impl Pool {
             limit,
             member: member.clone(),
             row,
+            fresh,
             log,
             state: Mutex::default(),
             sessions: Mutex::default(),
@@ -261,9 +267,16 @@ impl Pool {
         self.close_all();
     }
 
-    /// Whether a connection was made with the identity in force.
+    /// Whether a connection was made with the identity in force, to an address that the server still has, not too long
+    /// ago.
     fn is_current(&self, connection: &Connection) -> bool {
         self.identity.read().as_ref().is_ok_and(|identity| identity.generation == connection.facts().generation)
+            && self.fresh.admits(connection)
+    }
+
+    /// The addresses that the server's name has now: connections to others serve no further request.
+    fn set_named(&self, named: Named) {
+        self.fresh.set_named(named);
     }
 
     /// Whether a connection may serve another request.
@@ -410,6 +423,9 @@ impl Pool {
             row.opened(process, connection.facts().generation, now_ms());
             let mut state = self.state.lock();
             state.last_failure = None;
+            if state.sockets.len() > 2 * state.open {
+                state.sockets.retain(|(_, socket)| socket.strong_count() > 0);
+            }
             state.sockets.push((rights.seat(), connection.socket()));
         }
         self.member.count(self.row, Counter::Opened);
@@ -488,8 +504,8 @@ impl Pool {
 
     /// How often idle connections are to be looked at.
     pub fn idle_period(&self) -> Option<Duration> {
-        let timeout = self.server().idle_timeout?;
-        Some((timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(60)))
+        let periods = self.server().idle_timeout.map(|timeout| timeout / 4).into_iter().chain(self.fresh.period());
+        Some(periods.min()?.clamp(Duration::from_millis(250), Duration::from_secs(60)))
     }
 
     /// Gives what has become free to whoever has waited longest, here or in another worker.

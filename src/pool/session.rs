@@ -58,7 +58,7 @@ impl Session {
         let waker = sleeper.waker();
         let mut acquire = Acquire::start(pool, Instant::now());
         loop {
-            if let Some(Lease { connection, permit, .. }) = acquire.drive(worker.caretaker(), &waker, Instant::now())? {
+            if let Some(Lease { connection, permit, .. }) = acquire.drive(worker.names(), &waker, Instant::now())? {
                 let server = permit.pool().server();
                 return Ok(Session { connection: Some(connection), server, permit: Some(permit) });
             }

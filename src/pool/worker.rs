@@ -9,8 +9,10 @@ use parking_lot::RwLock;
 use super::Pool;
 use super::caretaker::Caretaker;
 use super::configuration::Configuration;
+use super::names::Names;
 use super::view::View;
 use super::wake::ReadyList;
+use crate::connection::resolve;
 use crate::event_log::Log;
 use crate::failure::Failure;
 use crate::ledger::Member;
@@ -21,6 +23,7 @@ pub struct Worker {
     view: Arc<RwLock<Arc<View>>>,
     member: Arc<Member>,
     caretaker: Caretaker,
+    names: Arc<Names>,
     ready: Arc<ReadyList>,
     /// The web server's name and version: `SERVER_SOFTWARE`.
     software: String,
@@ -33,14 +36,21 @@ impl Worker {
     /// Loads the identities as the user this process runs as, and starts the caretaker. An identity that cannot be used
     /// does not stop the worker: requests for its server get the failure.
     pub fn start(configuration: &Configuration, software: String, log: Log) -> io::Result<Worker> {
+        Worker::start_with(configuration, software, log, Names::new(resolve::look_up))
+    }
+
+    /// A worker that looks names up in another way.
+    pub fn start_with(configuration: &Configuration, software: String, log: Log, names: Names) -> io::Result<Worker> {
+        let names = Arc::new(names);
         let configuration = configuration.renewed(&log);
         let member = Arc::new(Member::join(&configuration.ledger)?);
         let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
-        let caretaker = Caretaker::start(view.clone(), configuration.watch(), member.clone(), log)?;
+        let caretaker = Caretaker::start(view.clone(), names.clone(), configuration.watch(), member.clone(), log)?;
         let mut id = [0; 8];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let id = u64::from_ne_bytes(id);
-        Ok(Worker { view, member, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
+        let (ready, requests) = (ReadyList::new()?, AtomicU64::new(0));
+        Ok(Worker { view, member, caretaker, names, ready, software, id, requests })
     }
 
     /// The configuration as it is now. A request asks once and stays with what it got.
@@ -63,8 +73,9 @@ impl Worker {
         &self.member
     }
 
-    pub fn caretaker(&self) -> &Caretaker {
-        &self.caretaker
+    /// Where connections get the addresses of their servers from.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     pub fn ready(&self) -> &Arc<ReadyList> {
@@ -84,6 +95,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.caretaker.stop();
+        self.names.stop();
         self.view().pools().iter().for_each(|pool| pool.close_all());
     }
 }

@@ -237,6 +237,10 @@ parameters! {
         "Most requests that may wait for a connection to the server, in each worker; blank for no limit.";
     SCLERA_RUNTIME_DIRECTORY: System "Sclera_Runtime_Directory" "Runtime Directory", Kind::File, "/run/sclera", Inherits::Nothing, Effect::AtRestart,
         "Directory of the ledger, the memory that all workers share and `sclera status` reads; made if it is not there.";
+    SCLERA_MAXIMUM_AGE: System "Sclera_Maximum_Age" "Maximum Connection Age", Kind::Seconds { from: 0, to: ONE_YEAR }, "0", Inherits::ToServers, Effect::Now,
+        "Seconds after which a connection is closed as soon as it idles, some of them up to a tenth sooner; 0 for never.";
+    SCLERA_RESOLVE_INTERVAL: System "Sclera_Resolve_Interval" "Resolve Interval", Kind::Seconds { from: 0, to: ONE_YEAR }, "30", Inherits::ToServers, Effect::Now,
+        "Seconds after which the addresses of a server's name are looked up again, in the background; 0 for each connection.";
     SCLERA_PASSWORD_COMMAND_TIMEOUT: System "Sclera_Password_Command_Timeout" "Password Command Timeout", Kind::Seconds { from: 1, to: 300 }, "10", Inherits::Nothing, Effect::Now,
         "Seconds that a {command} which gives a password may run.";
     SCLERA_ENCODE_PASSWORDS: System "Sclera_Encode_Passwords" "Encode Passwords", Kind::Flag, "0", Inherits::Nothing, Effect::Now,

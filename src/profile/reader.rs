@@ -164,6 +164,8 @@ impl<'a> Reader<'a> {
             timeout_all_connections: self
                 .optional(here, &row::TIMEOUT_ALL_CONNECTIONS, switch)
                 .is_some_and(|switch| switch.value),
+            maximum_age: Some(self.own(here, &row::SCLERA_MAXIMUM_AGE, seconds).value).filter(|age| !age.is_zero()),
+            resolve_interval: self.own(here, &row::SCLERA_RESOLVE_INTERVAL, seconds).value,
             connect_timeout: self.own(here, &row::SCLERA_CONNECT_TIMEOUT, seconds).value,
             weight: self.own(here, &row::SCLERA_WEIGHT, number).value,
             eject_after: self.own(here, &row::SCLERA_EJECT_AFTER, number).value,

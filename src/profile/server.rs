@@ -50,6 +50,10 @@ pub struct Server {
     pub idle_timeout: Option<Duration>,
     /// Whether idle closing also takes [`Server::minimum_connections`].
     pub timeout_all_connections: bool,
+    /// How long a connection may serve; `None` for ever (`Sclera_Maximum_Age`).
+    pub maximum_age: Option<Duration>,
+    /// After what time the addresses of a name are looked up again; 0 for each connection (`Sclera_Resolve_Interval`).
+    pub resolve_interval: Duration,
     /// How long resolving, connecting, TLS and login may take together (`Sclera_Connect_Timeout`).
     pub connect_timeout: Duration,
     /// The share of the load, against the weights of the others (`Sclera_Weight`); from 1.
@@ -201,6 +205,8 @@ impl Server {
             queue_limit,
             idle_timeout,
             timeout_all_connections,
+            maximum_age,
+            resolve_interval,
             connect_timeout,
             weight: _,
             eject_after: _,
@@ -224,6 +230,8 @@ impl Server {
             && *queue_limit == other.queue_limit
             && *idle_timeout == other.idle_timeout
             && *timeout_all_connections == other.timeout_all_connections
+            && *maximum_age == other.maximum_age
+            && *resolve_interval == other.resolve_interval
             && *connect_timeout == other.connect_timeout
             && tls.same_values(&other.tls)
     }

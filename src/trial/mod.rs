@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use report::{Certificate, Report, Stage, StageName};
 
 use crate::connection::opening::{Milestones, Negotiated};
-use crate::connection::resolve::{Lookup, Resolver};
+use crate::connection::resolve::{Lookup, Resolver, look_up, to_addresses};
 use crate::connection::{Connection, Opening, wait_for};
 use crate::failure::{Code, Failure};
 use crate::identity::{Credential, Facts, Identity, credential, public_key_digest};
@@ -73,8 +73,8 @@ pub fn run(server: Server) -> Report {
 struct AtOnce;
 
 impl Resolver for AtOnce {
-    fn submit(&self, lookup: Arc<Lookup>) {
-        lookup.run();
+    fn resolve(&self, host: &str, _interval: Duration, _waker: &Waker) -> Arc<Lookup> {
+        Lookup::done(to_addresses(look_up(host)))
     }
 }
 
@@ -108,7 +108,8 @@ fn tell_milestones(
     let Some(resolved) = milestones.resolved else { return begun };
     report.passed(StageName::Resolve, resolved - begun, server.address.value.clone());
     let Some((connected, address)) = milestones.connected else { return resolved };
-    report.passed(StageName::Connect, connected - resolved, address.to_string());
+    let missed: Vec<String> = milestones.missed.iter().map(|miss| format!("; {miss}")).collect();
+    report.passed(StageName::Connect, connected - resolved, format!("{address}{}", missed.concat()));
     if identity.tls.is_none() {
         return connected;
     }

@@ -11,6 +11,7 @@ use sclera::exchange::{Exchange, Step};
 use sclera::failure::Code;
 use sclera::pool::Counts;
 use sclera::pool::configuration::Configuration;
+use sclera::pool::names::Names;
 use sclera::pool::worker::Worker;
 use sclera::profile::{Environment, Profile};
 
@@ -30,14 +31,25 @@ pub struct Answer {
     pub failure: Option<Code>,
 }
 
+fn local_profile(address: &str, lines: &str) -> Profile {
+    let text = format!(
+        "[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address={address}\n{lines}\n\
+         [APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n"
+    );
+    Profile::parse(Path::new("CSP.ini"), text.as_bytes()).expect("a good CSP.ini").profile
+}
+
 impl Gateway {
     /// A gateway whose only server is `[LOCAL]` at 127.0.0.1 with these further lines.
     pub fn local(lines: &str) -> Gateway {
-        let text = format!(
-            "[SYSTEM_INDEX]\nLOCAL=Enabled\n[LOCAL]\nIp_Address=127.0.0.1\n{lines}\n\
-             [APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n"
-        );
-        Gateway::with(Profile::parse(Path::new("CSP.ini"), text.as_bytes()).expect("a good CSP.ini").profile)
+        Gateway::with(local_profile("127.0.0.1", lines))
+    }
+
+    /// A gateway whose only server is `[LOCAL]` at an address that is looked up among these names.
+    pub fn named(address: &str, lines: &str, names: Names, log: Log) -> Gateway {
+        let configuration = Configuration::fixed(local_profile(address, lines));
+        let worker = Worker::start_with(&configuration, "test".to_owned(), log, names).expect("a worker");
+        Gateway { worker: Arc::new(worker) }
     }
 
     /// A gateway as this CSP.ini describes it.

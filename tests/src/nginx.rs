@@ -28,6 +28,8 @@ pub struct Settings<'a> {
     pub http: &'a str,
     /// In the only `server`.
     pub locations: &'a str,
+    /// A file that it sees in the place of `/etc/hosts`, if [`can_replace_hosts`].
+    pub hosts: Option<&'a Path>,
 }
 
 /// What `nginx -t` said.
@@ -48,7 +50,12 @@ impl Nginx {
     /// Starts it without asking for a worker process, for `master_process off`.
     pub fn start_alone(scene: &Scene, settings: Settings) -> Nginx {
         let (directory, port) = prepare(scene, settings);
-        let mut server = Server::start(nginx(&directory).args(["-g", "daemon off;"]).stderr(Stdio::null()));
+        let mut command = nginx(&directory);
+        command.args(["-g", "daemon off;"]);
+        if let Some(hosts) = settings.hosts {
+            command = with_hosts(hosts, &command);
+        }
+        let mut server = Server::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
         let accepts = wait_until(|| match server.ended() {
             Some(_) => Some(false),
             None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
@@ -139,7 +146,7 @@ fn prepare(scene: &Scene, settings: Settings) -> (PathBuf, u16) {
 }
 
 fn configuration(scene: &Scene, settings: Settings, directory: &Path, port: u16) -> String {
-    let Settings { main, http, locations } = settings;
+    let Settings { main, http, locations, .. } = settings;
     let module = module("ngx_http_sclera_module.so");
     let user = worker_user().map_or("", |_| "user www-data;");
     let csp = format!("CSPConfigPath {};", scene.directory().display());
@@ -156,6 +163,20 @@ fn configuration(scene: &Scene, settings: Settings, directory: &Path, port: u16)
         directory = directory.display(),
         root = scene.directory().display(),
     )
+}
+
+/// Whether a program can be given an `/etc/hosts` of its own: not everybody may mount.
+pub fn can_replace_hosts() -> bool {
+    let output = with_hosts(Path::new("/etc/hosts"), &Command::new("true")).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// The same program in a mount namespace of its own.
+fn with_hosts(hosts: &Path, program: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"", "sh"]);
+    command.arg(hosts).arg(program.get_program()).args(program.get_args());
+    command
 }
 
 fn nginx(directory: &Path) -> Command {

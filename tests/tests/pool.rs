@@ -179,7 +179,7 @@ fn open(gateway: &Gateway) -> Lease {
     let mut acquire = Acquire::start(pool, Instant::now());
     loop {
         let waker = std::task::Waker::noop();
-        match acquire.drive(gateway.worker.caretaker(), waker, Instant::now()).expect("a connection") {
+        match acquire.drive(gateway.worker.names(), waker, Instant::now()).expect("a connection") {
             Some(lease) => return lease,
             None => wait_for(acquire.wants()).expect("waiting"),
         }
