@@ -215,7 +215,7 @@ fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, member: &Member, log: &Lo
 }
 
 /// A panic is a fault of ours; it must not end the thread that everybody needs.
-fn unharmed(job: impl FnOnce()) {
+pub(super) fn unharmed(job: impl FnOnce()) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
 }
 

@@ -12,6 +12,7 @@ mod acquire;
 pub mod caretaker;
 pub mod choice;
 pub mod configuration;
+pub mod errand;
 mod fresh;
 pub mod health;
 pub mod names;
