@@ -19,6 +19,7 @@ mod member;
 mod seats;
 mod server;
 mod snapshot;
+pub mod sticky;
 
 use std::collections::HashMap;
 use std::io;
@@ -211,7 +212,7 @@ impl Ledger {
         let row = self.connection(seat);
         row.ask(interrupt);
         if let Some(holder) = seats::holder(&self.layout().seats[seat as usize]) {
-            self.ring(holder.row());
+            self.layout().workers[holder.row()].wish();
         }
     }
 
