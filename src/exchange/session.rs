@@ -88,7 +88,7 @@ pub fn learned(head: &ResponseHead) -> Option<SessionKey> {
         let (name, value) = pair(value.split(|&byte| byte == b';').next()?)?;
         is_session_cookie(name).then(|| key_of(value))?
     })
-    .last()
+    .next_back()
 }
 
 /// Whether an answer is to set `CSPWSERVERID` to `ours`: with the session's cookie, and when the session has moved. Answers
