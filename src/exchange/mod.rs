@@ -8,6 +8,8 @@
 mod page;
 pub mod request;
 pub mod response;
+pub mod retry;
+pub mod session;
 
 use std::sync::Arc;
 use std::task::Waker;

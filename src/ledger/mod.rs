@@ -19,6 +19,7 @@ mod member;
 mod seats;
 mod server;
 mod snapshot;
+pub mod sticky;
 
 use std::collections::HashMap;
 use std::io;

@@ -126,7 +126,7 @@ fn home(candidates: &[Candidate], session: Session) -> Option<usize> {
         // Rendezvous hashing: when a server leaves, only its own sessions move.
         Session::Forgotten(session) => {
             let open = candidates.iter().enumerate().filter(|(_, it)| it.wish == Wish::Enabled);
-            open.max_by_key(|(_, it)| mix(session ^ mix(it.mark.number()))).map(|(at, _)| at)
+            open.max_by_key(|(_, it)| mix(session ^ mix(it.mark.number().into()))).map(|(at, _)| at)
         }
     }
 }

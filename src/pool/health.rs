@@ -307,7 +307,7 @@ impl Policy {
             slow_start: milliseconds(server.slow_start),
             // Time to connect, and some for an answer.
             trial: milliseconds(server.connect_timeout).saturating_add(5_000),
-            key: server.mark.number(),
+            key: server.mark.number().into(),
         }
     }
 }

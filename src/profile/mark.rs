@@ -33,14 +33,20 @@ impl Mark {
         mark.iter().all(u8::is_ascii_alphanumeric).then_some(Mark(mark))
     }
 
-    /// The mark as a number; never 0.
-    pub fn number(self) -> u64 {
-        u32::from_be_bytes(self.0).into()
+    /// The mark as a number of at most 24 bits.
+    pub fn number(self) -> u32 {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' => byte - b'A' + 10,
+            _ => byte.wrapping_sub(b'a') + 36,
+        };
+        self.0.iter().fold(0, |number, &byte| number * 62 + u32::from(digit(byte)))
     }
 
-    /// The mark of a [`Mark::number`]; `None` for any other number.
-    pub fn from_number(number: u64) -> Option<Mark> {
-        Mark::parse(&u32::try_from(number).ok()?.to_be_bytes())
+    /// The mark of a [`Mark::number`]; `None` for a number that is of no mark.
+    pub fn from_number(number: u32) -> Option<Mark> {
+        let digit = |power: u32| ALPHABET[(number / 62u32.pow(power)) as usize % ALPHABET.len()];
+        (number < 62u32.pow(4)).then(|| Mark([digit(3), digit(2), digit(1), digit(0)]))
     }
 
     /// The mark as it stands in a cookie.
@@ -70,7 +76,10 @@ mod tests {
         for bytes in [&b""[..], b"abc", b"abcde", b"ab;c", b"ab\xffc"] {
             assert_eq!(Mark::parse(bytes), None);
         }
-        assert_eq!(Mark::from_number(0), None);
-        assert_eq!(Mark::from_number(u64::MAX), None);
+        for number in [0, 61, 62, 62u32.pow(3), 62u32.pow(4) - 1] {
+            assert_eq!(Mark::from_number(number).map(Mark::number), Some(number));
+        }
+        assert_eq!(Mark::from_number(62u32.pow(4)), None);
+        assert_eq!(Mark::from_number(u32::MAX), None);
     }
 }
