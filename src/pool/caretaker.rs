@@ -237,12 +237,12 @@ fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, member: &Member, log: &Lo
 }
 
 /// A panic is a fault of ours; it must not end the thread that everybody needs.
-fn unharmed(job: impl FnOnce()) {
+pub(super) fn unharmed(job: impl FnOnce()) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
 }
 
 /// Runs `start` with all signals blocked; a thread that it starts inherits that.
-fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset and pthread_sigmask write to sets on this stack frame and read nothing else; `before` is
     // initialised by pthread_sigmask, which cannot fail with these arguments.

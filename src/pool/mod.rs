@@ -12,6 +12,7 @@ mod acquire;
 pub mod caretaker;
 pub mod choice;
 pub mod configuration;
+pub mod errand;
 pub mod health;
 pub mod rotation;
 pub mod session;

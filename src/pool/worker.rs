@@ -8,12 +8,13 @@ use parking_lot::RwLock;
 
 use super::Pool;
 use super::caretaker::Caretaker;
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Source};
+use super::errand::Errands;
 use super::view::View;
 use super::wake::ReadyList;
 use crate::event_log::Log;
 use crate::failure::Failure;
-use crate::ledger::Member;
+use crate::ledger::{Ledger, Member};
 
 /// A worker process's state; shared by its threads.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub struct Worker {
     view: Arc<RwLock<Arc<View>>>,
     member: Arc<Member>,
     caretaker: Caretaker,
+    errands: Errands,
+    source: Option<Source>,
+    log: Log,
     ready: Arc<ReadyList>,
     /// The web server's name and version: `SERVER_SOFTWARE`.
     software: String,
@@ -36,11 +40,22 @@ impl Worker {
         let configuration = configuration.renewed(&log);
         let member = Arc::new(Member::join(&configuration.ledger)?);
         let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
-        let caretaker = Caretaker::start(view.clone(), configuration.watch(), member.clone(), log)?;
+        let caretaker = Caretaker::start(view.clone(), configuration.watch(), member.clone(), log.clone())?;
         let mut id = [0; 8];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let id = u64::from_ne_bytes(id);
-        Ok(Worker { view, member, caretaker, ready: ReadyList::new()?, software, id, requests: AtomicU64::new(0) })
+        Ok(Worker {
+            view,
+            member,
+            caretaker,
+            errands: Errands::default(),
+            source: configuration.source(),
+            log,
+            ready: ReadyList::new()?,
+            software,
+            id,
+            requests: AtomicU64::new(0),
+        })
     }
 
     /// The configuration as it is now. A request asks once and stays with what it got.
@@ -67,6 +82,25 @@ impl Worker {
         &self.caretaker
     }
 
+    /// Where work that may block is left.
+    pub fn errands(&self) -> &Errands {
+        &self.errands
+    }
+
+    /// The memory that all workers share.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        self.member.ledger()
+    }
+
+    /// The files of the configuration.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     pub fn ready(&self) -> &Arc<ReadyList> {
         &self.ready
     }
@@ -83,6 +117,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.errands.stop();
         self.caretaker.stop();
         self.view().pools().iter().for_each(|pool| pool.close_all());
     }
