@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Response, Trouble, Visit, about};
+use super::{Response, Trouble, Visit, about, last_change, mutual_tls, profile_call, testing};
 use crate::profile::Role;
 
 /// A call.
@@ -20,7 +20,25 @@ pub struct Call {
 }
 
 /// Every call.
-pub const CALLS: &[Call] = &[Call { method: "GET", name: "about", role: Role::View, answer: about::call }];
+pub const CALLS: &[Call] = &[
+    Call { method: "GET", name: "about", role: Role::View, answer: about::call },
+    Call { method: "GET", name: "defaults", role: Role::View, answer: profile_call::defaults },
+    Call { method: "PUT", name: "defaults", role: Role::Edit, answer: profile_call::put_defaults },
+    Call { method: "GET", name: "servers", role: Role::View, answer: profile_call::servers },
+    Call { method: "POST", name: "servers", role: Role::Edit, answer: profile_call::post_server },
+    Call { method: "GET", name: "server", role: Role::View, answer: profile_call::server },
+    Call { method: "PUT", name: "server", role: Role::Edit, answer: profile_call::put_server },
+    Call { method: "DELETE", name: "server", role: Role::Edit, answer: profile_call::delete_server },
+    Call { method: "GET", name: "applications", role: Role::View, answer: profile_call::applications },
+    Call { method: "POST", name: "applications", role: Role::Edit, answer: profile_call::post_application },
+    Call { method: "GET", name: "application", role: Role::View, answer: profile_call::application },
+    Call { method: "PUT", name: "application", role: Role::Edit, answer: profile_call::put_application },
+    Call { method: "DELETE", name: "application", role: Role::Edit, answer: profile_call::delete_application },
+    Call { method: "POST", name: "test", role: Role::Operate, answer: testing::call },
+    Call { method: "GET", name: "mutual-tls", role: Role::View, answer: mutual_tls::call },
+    Call { method: "GET", name: "last-change", role: Role::View, answer: last_change::call },
+    Call { method: "POST", name: "undo", role: Role::Edit, answer: last_change::call_undo },
+];
 
 /// Answers a call.
 pub fn answer(visit: &Visit, name: &str) -> Response {

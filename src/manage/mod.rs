@@ -11,12 +11,21 @@
 mod about;
 pub mod access;
 pub mod api;
+mod change;
+mod fields;
 mod form;
+mod help;
 mod language;
+mod last_change;
 mod layout;
 mod login;
+mod mutual_tls;
+mod profile_call;
+mod profile_form;
+mod profile_list;
 mod reply;
 pub mod request;
+mod testing;
 pub mod text;
 mod token;
 mod visit;
@@ -76,7 +85,17 @@ pub enum Group {
 }
 
 /// Every page, in the order of the menu.
-pub const PAGES: &[Page] = &[about::PAGE];
+pub const PAGES: &[Page] = &[
+    about::PAGE,
+    testing::PAGE,
+    mutual_tls::PAGE,
+    profile_form::DEFAULTS,
+    profile_list::SERVERS,
+    profile_form::SERVER,
+    profile_list::APPLICATIONS,
+    profile_form::APPLICATION,
+    last_change::PAGE,
+];
 
 impl Manage {
     pub fn of(worker: &Worker) -> Manage {

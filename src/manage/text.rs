@@ -87,6 +87,125 @@ texts! {
     SERVERS: "Servers", "サーバー";
     APPLICATIONS: "Application paths", "アプリケーション・パス";
     PROCESS: "Worker process", "ワーカー・プロセス";
+
+    // Profiles.
+    DEFAULT_PARAMETERS: "Default Parameters", "既定パラメータ";
+    SERVER_ACCESS: "Server Access", "サーバー・アクセス";
+    SERVER_PROFILE: "Server profile", "サーバー・プロファイル";
+    APPLICATION_ACCESS: "Application Access", "アプリケーション・アクセス";
+    APPLICATION_PROFILE: "Application profile", "アプリケーション・プロファイル";
+    SERVERS_CAPTION: "Server access profiles of CSP.ini", "CSP.ini のサーバー・アクセス・プロファイル";
+    APPLICATIONS_CAPTION: "Application access profiles of CSP.ini", "CSP.ini のアプリケーション・アクセス・プロファイル";
+    NAME: "Name", "名前";
+    PATH: "Application path", "アプリケーション・パス";
+    STATUS: "Status", "状態";
+    ADDRESS: "Address", "アドレス";
+    PROTECTION: "Protection", "通信の保護";
+    CREDENTIAL: "Credential", "認証方法";
+    SERVER: "Server", "サーバー";
+    ALTERNATIVES: "Alternative servers", "代替サーバー";
+    ACTIONS: "Actions", "操作";
+    ADD: "Add", "追加";
+    EDIT: "Edit", "編集";
+    COPY: "Copy", "コピー";
+    DELETE: "Delete", "削除";
+    ENABLE: "Enable", "有効にする";
+    DISABLE: "Disable", "無効にする";
+    ENABLED: "Enabled", "有効";
+    DISABLED: "Disabled", "無効";
+    NONE_YET: "There are none yet.", "まだありません。";
+    SAVE: "Save Configuration", "構成を保存";
+    TEST_THESE: "Test these settings", "この設定でテスト";
+    CANCEL: "Cancel", "キャンセル";
+    BLANK: "(blank)", "(空白)";
+    NOTHING: "(nothing)", "(なし)";
+    INHERITED: "Inherited value: {} ({})", "継承値: {} ({})";
+    DEFAULT: "Default: {}", "既定値: {}";
+    OVERRIDDEN: "In force is {} from {}, which goes over CSP.ini.", "{} が有効です。{} が CSP.ini より優先されます。";
+    NEEDS_RESTART: "In force after a restart of the web server.", "Web サーバーの再起動後に有効になります。";
+    NOT_HEEDED_YET: "Not heeded by this release.", "このリリースではまだ使用されません。";
+    WITHOUT_EFFECT: "Without effect:", "効果なし:";
+    SECRET_SET: "set", "設定済み";
+    SECRET_NOT_SET: "not set", "未設定";
+    SECRET_KEEP: "Keep as it is ({})", "変更しない ({})";
+    SECRET_REPLACE: "Replace by a new one", "新しい値に置き換える";
+    SECRET_CLEAR: "Clear", "消去";
+    SECRET_NEW: "New value of {}", "{} の新しい値";
+    SECRET_AGAIN: "New value of {}, again", "{} の新しい値 (確認)";
+    SLOT_ENABLED: "{}: status", "{}: 状態";
+    MISTAKES: "Nothing was saved. Correct what is marked:", "保存されませんでした。次の項目を修正してください:";
+    CONFLICT: "Somebody else has changed these settings since you loaded the form; nothing was saved. Compare, and save again to put yours in place.", "フォームを開いた後に、この設定が他の人によって変更されました。保存されていません。内容を比較し、自分の変更を適用する場合はもう一度保存してください。";
+    CONFLICT_CAPTION: "Settings that differ", "異なる設定";
+    SETTING: "Setting", "設定";
+    IN_THE_FILE: "Now in the file", "現在のファイルの値";
+    YOURS: "Yours", "入力した値";
+    CERTIFICATE_IGNORED: "The certificate is being ignored:", "証明書は無視されています:";
+    CLEAR_LOGIN: "Clear user name and password", "ユーザー名とパスワードを消去";
+    GROUP_SERVER: "Server", "サーバー";
+    GROUP_STATELESS: "Stateless Parameters", "ステートレス・パラメータ";
+    GROUP_SECURITY: "Connection Security", "接続セキュリティ";
+    GROUP_TLS: "SSL/TLS Parameters", "SSL/TLS パラメータ";
+    GROUP_OPTIONAL: "Optional Parameters", "オプション・パラメータ";
+    GROUP_ERROR_PAGES: "Error Pages", "エラー・ページ";
+    GROUP_ALTERNATIVES: "Alternative Servers", "代替サーバー";
+    GROUP_APPLICATION: "Application", "アプリケーション";
+    GROUP_RESPONSE: "Responses", "応答";
+    GROUP_GATEWAY: "Web Gateway", "Web ゲートウェイ";
+    GROUP_ACCESS: "Security", "セキュリティ";
+    GROUP_CONNECTIONS: "Connections to InterSystems IRIS", "InterSystems IRIS への接続";
+    GROUP_LOG: "Event Logging", "イベント・ログ";
+    GROUP_FURTHER: "Further settings", "その他の設定";
+    GROUP_WITHOUT_EFFECT: "Settings without effect in Sclera", "Sclera では効果のない設定";
+
+    // Deleting.
+    DELETE_QUESTION: "Delete {}? Its settings are removed from CSP.ini.", "{} を削除しますか? 設定は CSP.ini から削除されます。";
+    DELETE_YES: "Yes: delete", "はい、削除します";
+    STILL_NAMED: "{} cannot be deleted, because it is still named by:", "{} は次の設定で使用されているため削除できません:";
+
+    // Last change.
+    LAST_CHANGE: "Last Change", "最後の変更";
+    NO_CHANGE: "Nothing has been changed on these pages.", "このページからの変更はまだありません。";
+    CHANGED_BY: "Changed at {} (UTC) by {}", "{} (UTC) に {} が変更";
+    CHANGE_CAPTION: "What was changed", "変更内容";
+    BEFORE: "Before", "変更前";
+    AFTER: "After", "変更後";
+    UNDO: "Undo this change", "この変更を元に戻す";
+    NOT_LATEST: "CSP.ini has been changed since by other means; this change cannot be undone here.", "その後 CSP.ini が別の方法で変更されたため、ここでは元に戻せません。";
+
+    // Test.
+    TEST_CONNECTION: "Test Server Connection", "サーバー接続テスト";
+    TEST_HELP: "Connects, logs in, and asks the superserver who the gateway is.", "接続してログインし、ゲートウェイがどのユーザーとして認識されるかをスーパーサーバーに問い合わせます。";
+    CONNECT: "Connect", "接続";
+    TEST_GOOD: "Server connection test was successful: {} at {}, by {}, in {} ms.", "サーバー接続テストに成功しました (Server connection test was successful): {}、{}、認証 {}、{} ms。";
+    TEST_BAD: "Server connection test failed: {} at {}, by {}.", "サーバー接続テストに失敗しました: {}、{}、認証 {}。";
+    TEST_CAPTION: "Stages", "段階";
+    STAGE: "Stage", "段階";
+    RESULT: "Result", "結果";
+    PASSED: "passed", "成功";
+    FAILED: "failed", "失敗";
+    TIME: "Time (ms)", "時間 (ms)";
+    FOUND: "Found", "詳細";
+    WHAT_TO_DO: "What to do:", "対処方法:";
+    CERTIFICATES_CAPTION: "Certificates", "証明書";
+    WHOSE: "Whose", "所有者";
+    OF_GATEWAY: "gateway", "ゲートウェイ";
+    OF_SUPERSERVER: "superserver", "スーパーサーバー";
+    SUBJECT: "Subject", "サブジェクト";
+    ISSUER: "Issued by", "発行者";
+    DAYS_LEFT: "Days left", "残り日数";
+    IS_DISABLED: "Server {} is not enabled: requests for it get 503 until it is.", "サーバー {} は有効ではありません。有効にするまで要求には 503 を返します。";
+
+    // Mutual TLS.
+    MUTUAL_TLS: "Mutual TLS", "相互 TLS";
+    USER_IS: "User at the superserver (CN)", "スーパーサーバーでのユーザー (CN)";
+    IN_EFFECT: "Credential in effect", "有効な認証方法";
+    WHY: "Why", "理由";
+    SERIAL: "Serial number", "シリアル番号";
+    CHAIN_CAPTION: "The gateway's certificate and its chain", "ゲートウェイの証明書とチェーン";
+    CHECKS_CAPTION: "What the doctor finds", "診断結果";
+    VERDICT: "Verdict", "判定";
+    CHECK: "Check", "検査項目";
+    NO_CERTIFICATE: "No certificate is in use.", "証明書は使用されていません。";
 }
 
 #[cfg(test)]

@@ -473,6 +473,7 @@ mod tests {
             Kind::KeyType => (&["1", "2", "3"], &["4", "RSA"]),
             Kind::Alternative => (&["1~~~~~~LOCAL", "0~X"], &["2~X", "1~~", "LOCAL"]),
             Kind::PinnedKey => (&["sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="], &["sha256//AAAA", "AAAA"]),
+            Kind::Clients => (&["10.0.0.1, fd00::/8", "*"], &["gateway.example", "10.0.0.999"]),
             Kind::Word(words) => (words, &["no such word"]),
         }
     }
