@@ -194,12 +194,11 @@ impl SessionTable {
 
     /// A row that nobody uses, or the one used least recently, with its stamp while it is being written.
     fn row_to_use(&self, now: u64) -> Option<(&Row, u64)> {
-        let usable = self.sessions.iter().filter(|row| {
-            let written = row.stamp.load(Ordering::Acquire) % 2 == 1;
-            !written || now.saturating_sub(row.last_use.load(Ordering::Relaxed)) > WRITER_IS_DEAD
-        });
-        let row = usable.min_by_key(|row| row.last_use.load(Ordering::Relaxed))?;
-        let stamp = row.stamp.load(Ordering::Acquire);
+        let seen = self.sessions.iter().map(|row| (row, row.stamp.load(Ordering::Acquire), row.last_use()));
+        let is_usable = |stamp: u64, last_use: u64| stamp % 2 == 0 || now.saturating_sub(last_use) > WRITER_IS_DEAD;
+        let usable = seen.filter(|(_, stamp, last_use)| is_usable(*stamp, *last_use));
+        let (row, stamp, _) = usable.min_by_key(|(.., last_use)| *last_use)?;
+        // The stamp as it was looked at: somebody else may have begun a session in the row since.
         let odd = stamp + 1 + stamp % 2;
         row.stamp.compare_exchange(stamp, odd, Ordering::AcqRel, Ordering::Acquire).ok()?;
         Some((row, odd))
@@ -264,6 +263,10 @@ impl Row {
         let whole = self.check.load(Ordering::Relaxed) == self.checksum();
         std::sync::atomic::fence(Ordering::Acquire);
         (whole && self.stamp.load(Ordering::Relaxed) == stamp && load(&self.id) == *id).then_some(session)
+    }
+
+    fn last_use(&self) -> u64 {
+        self.last_use.load(Ordering::Relaxed)
     }
 
     fn clear(&self) {
@@ -370,7 +373,7 @@ mod tests {
         assert_eq!(id.len(), 64);
         let found = table.find(&id, 1500, 1000, HOUR).unwrap();
         assert_eq!((found.role, found.mark, found.begun, found.last_use), (2, 7, 1000, 1000));
-        assert_eq!(found.user, "administrateur-m\u{fc}ller-with-a-l");
+        assert_eq!(found.user, "administrateur-m\u{fc}ller-with-a-lo");
         assert!(table.find(&id, 2400, 1000, HOUR).is_some(), "it was used at 1500");
         assert!(table.find("", 2400, 1000, HOUR).is_none() && table.find(&id[1..], 2400, 1000, HOUR).is_none());
         assert!(table.find(&id, 3401, 1000, HOUR).is_none(), "it idled too long");

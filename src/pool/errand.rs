@@ -193,7 +193,9 @@ mod tests {
     fn a_queue_that_is_full_takes_no_more() {
         let errands = Errands::default();
         let (go_on, may_go_on) = mpsc::channel::<()>();
-        let first = move || drop(may_go_on.recv());
+        let first = move || {
+            let _ = may_go_on.recv();
+        };
         errands.submit(Box::new(first)).unwrap();
         let refused = (0..=MOST_WAITING + 1).find_map(|_| errands.submit(Box::new(|| ())).err());
         assert_eq!(refused, Some(Refused::Full));
