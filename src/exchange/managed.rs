@@ -91,9 +91,9 @@ impl Managed {
                 Ok(Progress::NeedBody)
             }
             State::Collected(request) => {
+                let manage = Manage::of(worker)?;
                 let slot = Arc::new(Slot::default());
                 let promise = Promise { slot: slot.clone(), waker: waker.clone() };
-                let manage = Manage::of(worker);
                 let errand = move || promise.keep(manage.answer(&request));
                 worker.errands().submit(Box::new(errand)).map_err(refused)?;
                 self.state = State::Errand(slot);

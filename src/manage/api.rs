@@ -81,3 +81,26 @@ impl Visit<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_described_and_every_description_is_a_call() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+        let document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let mut described = Vec::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let name = path.strip_prefix("/api/").unwrap();
+                described.push(format!("{} {name} {}", method.to_uppercase(), operation["x-role"].as_str().unwrap()));
+            }
+        }
+        let mut calls: Vec<String> =
+            CALLS.iter().map(|it| format!("{} {} {}", it.method, it.name, it.role.word())).collect();
+        described.sort();
+        calls.sort();
+        assert_eq!(described, calls);
+    }
+}

@@ -38,11 +38,12 @@ pub use request::Request;
 pub use visit::{Visit, Who};
 
 use crate::event_log::{Level, Log};
+use crate::failure::Failure;
 use crate::ledger::session::{SessionTable, now_ms};
 use crate::pool::configuration::Source;
 use crate::pool::view::View;
 use crate::pool::worker::Worker;
-use crate::profile::{Management, Role};
+use crate::profile::{Management, Profile, Role, Route};
 use form::Form;
 use language::Language;
 use text::Text;
@@ -55,6 +56,7 @@ const LONGEST_SESSION: Duration = Duration::from_secs(24 * 3600);
 /// What answering needs of a worker, as it is now.
 pub struct Manage {
     view: Arc<View>,
+    profile: Arc<Profile>,
     source: Option<Source>,
     sessions: Arc<SessionTable>,
     software: String,
@@ -98,29 +100,30 @@ pub const PAGES: &[Page] = &[
 ];
 
 impl Manage {
-    pub fn of(worker: &Worker) -> Manage {
-        Manage {
-            view: worker.view(),
+    /// What answers for a worker.
+    ///
+    /// # Errors
+    ///
+    /// That there are no pages: they are switched off, or there is no configuration that says who may see them.
+    pub fn of(worker: &Worker) -> Result<Manage, Failure> {
+        let view = worker.view();
+        let profile = view.profile().clone()?;
+        if let Some(failure) = Route::Management.failure(&profile) {
+            return Err(failure);
+        }
+        Ok(Manage {
+            view,
+            profile,
             source: worker.source().cloned(),
             sessions: worker.sessions().clone(),
             software: worker.software().to_owned(),
             log: worker.log().clone(),
-        }
+        })
     }
 
     /// Answers a request. May block for seconds.
     pub fn answer(&self, request: &Request) -> Response {
-        let profile = match self.view.profile() {
-            Ok(profile) => profile,
-            // Without a configuration there is nothing that says who may see a page.
-            Err(failure) => {
-                return Response::plain(failure.code.http_status(), &format!("Code: {}", failure.code));
-            }
-        };
-        let settings = &profile.system.management;
-        if !settings.forms {
-            return Response::plain(404, "Code: SCLERA-124");
-        }
+        let settings = &self.profile.system.management;
         let language = Language::of(request.header("accept-language"));
         let Some(client) = access::judge(settings, request) else {
             self.log
@@ -141,7 +144,7 @@ impl Manage {
         let Some(who) = login::identify(self, settings, request, &place, &client) else {
             return login::ask(settings, request, &place, &client, language);
         };
-        let visit = Visit { manage: self, profile, request, form, language, who };
+        let visit = Visit { manage: self, profile: &self.profile, request, form, language, who };
         let response = visit.dispatch(&place);
         visit.with_cookie(response)
     }

@@ -553,3 +553,74 @@ fn a_body_that_is_too_large_or_in_pieces_is_bounded() {
     assert_eq!(nginx.connect().post_chunked(&target, small.chunks(1000)).answer().status, 403, "no token");
     assert_eq!(nginx.get("/csp/demo/status/200").status, 200);
 }
+
+/// The answer's body, after holding it against what `docs/openapi.json` says of this call.
+fn as_described(manager: &mut Manager, method: &str, call: &str, body: &str, status: u16) -> serde_json::Value {
+    let text = fs::read_to_string(sclera_tests::root().join("docs/openapi.json")).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let path = format!("/api/{}", call.split('?').next().unwrap());
+    let operation = document["paths"][&path][method.to_lowercase()].clone();
+    let content = |of: &serde_json::Value| of["content"]["application/json"]["schema"].clone();
+    let answer = manager.call(method, call, body);
+    assert_eq!(answer.status, status, "{method} {call}: {}", answer.text());
+    assert_eq!(answer.header("Content-Type"), Some("application/json"), "{method} {call}");
+    let mut holds = |schema: serde_json::Value, value: &serde_json::Value| {
+        assert!(schema.is_object(), "{method} {call} {status} is not described");
+        // References lead into the document, so the schema is put into it.
+        document["$ref"] = schema["$ref"].clone();
+        let found = jsonschema::validate(&document, value);
+        assert!(found.is_ok(), "{method} {call}: {found:?} in {value:#}");
+    };
+    if !body.is_empty() && status == 200 {
+        holds(content(&operation["requestBody"]), &serde_json::from_str(body).unwrap());
+    }
+    let value = answer.json();
+    holds(content(&operation["responses"][status.to_string()]), &value);
+    value
+}
+
+#[test]
+fn every_call_answers_as_it_is_described() {
+    let scene = scene("");
+    let nginx = nginx(&scene);
+    let mut manager = Manager::new(nginx.port());
+    let mut call =
+        |method: &str, call: &str, body: &str, status: u16| as_described(&mut manager, method, call, body, status);
+    call("GET", "about", "", 200);
+    assert_eq!(call("GET", "servers", "", 200), json!({ "servers": [{ "name": "LOCAL", "enabled": true }] }));
+    let local = call("GET", "server?name=local", "", 200);
+    assert_eq!(local["settings"]["Sclera_Connect_Timeout"], json!({ "own": null, "in_force": "10", "origin": null }));
+    call("GET", "server?name=NOWHERE", "", 404);
+    let new =
+        r#"{"name": "TWO", "enabled": false, "settings": {"Ip_Address": "a", "TCP_Port": 7, "Password": "canary"}}"#;
+    let added = call("POST", "servers", new, 200);
+    assert!(added.to_string().contains("(hidden)") && !added.to_string().contains("canary"), "{added}");
+    call("POST", "servers", new, 422);
+    let two = call("GET", "server?name=TWO", "", 200);
+    assert_eq!(two["settings"]["Password"]["own"], "(set)");
+    let seen = two["seen"].as_str().unwrap();
+    let change = json!({ "seen": seen, "settings": { "TCP_Port": null, "Username": "x" } }).to_string();
+    call("PUT", "server?name=TWO", &change, 200);
+    call("PUT", "server?name=TWO", &change, 409);
+    call("PUT", "server?name=TWO", r#"{"settings": {"TCP_Port": "x"}}"#, 422);
+    call("GET", "last-change", "", 200);
+    call("POST", "undo", "{}", 200);
+    assert_eq!(call("GET", "server?name=TWO", "", 200)["seen"], seen);
+    let path = r#"{"name": "/csp/two", "settings": {"Default_Server": "TWO", "Alternative_Server_0": "1~~~~~~TWO"}}"#;
+    call("POST", "applications", path, 200);
+    call("GET", "applications", "", 200);
+    call("GET", "application?name=/csp/two", "", 200);
+    call("PUT", "application?name=/csp/two", r#"{"enabled": false}"#, 200);
+    call("DELETE", "server?name=TWO", "", 422);
+    call("DELETE", "application?name=/csp/two", "", 200);
+    call("DELETE", "server?name=TWO", "", 200);
+    call("DELETE", "server?name=TWO", "", 404);
+    call("GET", "defaults", "", 200);
+    call("PUT", "defaults", r#"{"settings": {"Queued_Request_Timeout": "30"}}"#, 200);
+    let overview = call("GET", "mutual-tls", "", 200);
+    assert_eq!(overview["servers"][0]["credential"], "mutual TLS");
+    assert_eq!(overview["servers"][0]["common_name"], "WebUser");
+    let report = call("POST", "test", r#"{"server": "LOCAL"}"#, 200);
+    assert_eq!((&report["ok"], &report["user"]), (&json!(true), &json!("WebUser")));
+    call("POST", "test", r#"{"server": "NOWHERE"}"#, 404);
+}
