@@ -168,7 +168,7 @@ const ERROR_PAGES: &[&str] =
     &["Server_Error", "Server_Busy", "Server_Unavailable", "Server_Timeout", "Connection_Closed"];
 
 /// Lines that the gateway writes or removes by itself.
-const NO_FIELDS: [&str; 5] = [
+pub const NO_FIELDS: [&str; 5] = [
     "RELOAD",
     "Configuration_Initialized",
     "Configuration_Initialized_Build",
