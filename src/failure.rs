@@ -158,7 +158,7 @@ failures! {
     123 PasswordUnusable "password-unusable" Configuration Safe 503
         "Write the password again: after ]]] there must be base64; a {command} must end with status 0 and print the password and nothing else.";
     124 ManagementAbsent "management-absent" Configuration Safe 404
-        "Use the `sclera` command; the management pages come with a later release, and their path is reserved for them.";
+        "Set SM_Forms=Enabled in [SYSTEM] by hand: the management pages are switched off.";
     125 KeyPasswordWrong "key-password-wrong" Configuration Safe 503
         "Correct SSLCC_Private_Key_Password: it does not open the key of SSLCC_Certificate_Key_File.";
     126 KeyEncryptionUnsupported "key-encryption-unsupported" Configuration Safe 503
@@ -301,6 +301,8 @@ failures! {
         "Report it with the log line: this is a fault in Sclera.";
     901 WorkerStopping "worker-stopping" Sclera Safe 503
         "Repeat the request: this worker was about to end.";
+    902 ManagementBusy "management-busy" Capacity Safe 503
+        "Repeat the request: this worker is busy with other requests for management pages, or with connection tests.";
 }
 
 impl Fault {

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod ffi;
 pub mod identity;
 pub mod ledger;
+pub mod manage;
 pub mod pool;
 pub mod profile;
 pub mod terminal;

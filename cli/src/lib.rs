@@ -12,6 +12,7 @@ pub mod explain;
 pub mod help;
 pub mod identity;
 pub mod legacy;
+pub mod passwd;
 pub mod pki;
 pub mod setup;
 pub mod show;
@@ -56,6 +57,8 @@ enum Command {
     /// The gateway's certificates: show, check, replace.
     #[command(subcommand)]
     Identity(identity::Command),
+    /// Set a user of the management pages and the password, asked for or read from standard input.
+    Passwd(passwd::Options),
     /// Set up mutual TLS for a server, guided.
     #[command(subcommand)]
     Setup(setup::Command),
@@ -126,6 +129,7 @@ pub fn run(
             Command::Test(options) => test::run(options, out, err),
             Command::Doctor(options) => doctor::run(options, out, err),
             Command::Identity(command) => identity::run(command, out, err),
+            Command::Passwd(options) => passwd::run(options, out, err),
             Command::Setup(command) => setup::run(command, out, err),
             Command::Pki(command) => pki::run(command, out, err),
             Command::Cvtcfg(command) => legacy::cvtcfg(command, out, err),

@@ -5,6 +5,7 @@
 //! with either. Whatever fails before the response head has been told becomes a small error page; afterwards the web
 //! server is told to cut the answer. A connection goes back to the pool only from the end of an answer.
 
+mod managed;
 mod page;
 pub mod request;
 pub mod response;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use managed::{Managed, Progress};
 use request::{BodyLength, Request};
 use response::{HEAD_LIMIT, ResponseHead};
 
@@ -75,6 +77,8 @@ enum State {
     /// The whole of a short body is awaited before a connection is taken.
     CollectBody(Acquire),
     Acquire(Acquire),
+    /// A management page is asked for, which no server answers.
+    Manage(Box<Managed>),
     /// The connection asks for the handle of our gateway object, once in its life.
     MakeProxy {
         talk: Box<Talk>,
@@ -165,7 +169,11 @@ impl Exchange {
         }
         // Paths that are not UTF-8 can match no prefix but those that are.
         let path = request.routing_path();
-        let pool = self.worker.pool_for_path(request.host(), &String::from_utf8_lossy(&path))?;
+        let path = String::from_utf8_lossy(&path);
+        if let Some(managed) = Managed::of(request, &path, &self.request_id) {
+            return Ok(State::Manage(Box::new(managed)));
+        }
+        let pool = self.worker.pool_for_path(request.host(), &path)?;
         self.head = request.to_head(self.worker.software(), &self.request_id);
         Ok(State::CollectBody(Acquire::start(pool, now)))
     }
@@ -194,7 +202,7 @@ impl Exchange {
     /// the descriptor is still open, so that a host knows whether there is one to stop watching.
     pub fn wants(&self) -> Wants {
         match &self.state {
-            State::CollectBody(_) | State::Page { .. } | State::Done | State::Aborted => {
+            State::CollectBody(_) | State::Manage(_) | State::Page { .. } | State::Done | State::Aborted => {
                 self.at_rest.as_ref().map_or(Wants::until(None), |(_, connection)| connection.wants())
             }
             State::Acquire(acquire) => acquire.wants(),
@@ -206,6 +214,7 @@ impl Exchange {
     /// How many bytes of request body are taken now, after [`Step::NeedBody`].
     pub fn body_wanted(&self) -> usize {
         match (&self.state, &self.body) {
+            (State::Manage(managed), _) => managed.body_wanted(),
             (State::CollectBody(_), RequestBody::Inline { missing, .. }) => *missing,
             (State::Call(calling), _) => calling.wanted.unwrap_or(0),
             _ => 0,
@@ -218,6 +227,7 @@ impl Exchange {
         let taken = piece.len().min(self.body_wanted());
         let last = last && taken == piece.len();
         match (&mut self.state, &mut self.body) {
+            (State::Manage(managed), _) => managed.give_body(&piece[..taken], last),
             (State::CollectBody(_), RequestBody::Inline { bytes, missing }) => {
                 bytes.extend_from_slice(&piece[..taken]);
                 *missing -= taken;
@@ -302,6 +312,14 @@ impl Exchange {
             State::CollectBody(acquire) => match &self.body {
                 RequestBody::Inline { missing: 1.., .. } => Ok((State::CollectBody(acquire), Some(Step::NeedBody))),
                 _ => Ok((State::Acquire(acquire), None)),
+            },
+            State::Manage(mut managed) => match managed.drive(&self.worker, &self.waker)? {
+                Progress::NeedBody => Ok((State::Manage(managed), Some(Step::NeedBody))),
+                Progress::Wait => Ok((State::Manage(managed), Some(Step::Wait))),
+                Progress::Answer(head, body) => {
+                    self.response = Some(head);
+                    Ok((State::Page { body, at: 0, head_told: false }, None))
+                }
             },
             State::Acquire(mut acquire) => match acquire.drive(self.worker.names(), &self.waker, now)? {
                 None => Ok((State::Acquire(acquire), Some(Step::Wait))),

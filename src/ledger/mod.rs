@@ -18,6 +18,7 @@ mod mapping;
 mod member;
 mod seats;
 mod server;
+pub mod session;
 mod snapshot;
 pub mod sticky;
 
@@ -38,6 +39,7 @@ use parking_lot::Mutex;
 pub use seats::Holder;
 pub use server::ServerRow;
 use server::{Name, find_or_claim, key_of};
+use session::SessionTable;
 pub use snapshot::{ConnectionNow, PathNow, Series, ServerNow, Snapshot, WorkerNow};
 
 /// The most workers at once, of all generations and web servers.
@@ -77,6 +79,7 @@ pub struct Layout {
     /// What is known of the connection behind each seat.
     connections: [ConnectionRow; CONNECTIONS],
     counters: Counters,
+    sessions: SessionTable,
 }
 
 // SAFETY: atomics alone, and arrays and structs of them.
@@ -133,6 +136,11 @@ impl Ledger {
     /// A ledger without a name, for this process and those it forks.
     pub fn anonymous() -> io::Result<Arc<Ledger>> {
         Ok(Arc::new(Ledger { mapping: new_anonymous()?, path: None }))
+    }
+
+    /// The sessions and lock-outs of the management pages.
+    pub fn sessions(&self) -> &SessionTable {
+        &self.mapping.get().sessions
     }
 
     /// The ledger of a CSP.ini, to look at from outside.

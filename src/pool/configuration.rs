@@ -73,10 +73,23 @@ impl Configuration {
         renewed
     }
 
+    /// The files that the profile came from; `None` if it did not come from files.
+    pub fn source(&self) -> Option<Source> {
+        let watch = self.watch.as_ref()?;
+        Some(Source { path: watch.path.clone(), environment: watch.environment.clone() })
+    }
+
     /// What to watch; for the caretaker.
     pub fn watch(&self) -> Option<Watch> {
         self.watch.clone()
     }
+}
+
+/// CSP.ini, and the environment that lies over it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub path: PathBuf,
+    pub environment: Environment,
 }
 
 /// Reads CSP.ini as [`load`] does, and runs the commands that give passwords.

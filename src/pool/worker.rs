@@ -8,14 +8,15 @@ use parking_lot::RwLock;
 
 use super::Pool;
 use super::caretaker::Caretaker;
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Source};
+use super::errand::Errands;
 use super::names::Names;
 use super::view::View;
 use super::wake::ReadyList;
 use crate::connection::resolve;
 use crate::event_log::Log;
 use crate::failure::Failure;
-use crate::ledger::Member;
+use crate::ledger::{Ledger, Member};
 
 /// A worker process's state; shared by its threads.
 #[derive(Debug)]
@@ -24,6 +25,9 @@ pub struct Worker {
     member: Arc<Member>,
     caretaker: Caretaker,
     names: Arc<Names>,
+    errands: Arc<Errands>,
+    source: Option<Source>,
+    log: Log,
     ready: Arc<ReadyList>,
     /// The web server's name and version: `SERVER_SOFTWARE`.
     software: String,
@@ -45,12 +49,15 @@ impl Worker {
         let configuration = configuration.renewed(&log);
         let member = Arc::new(Member::join(&configuration.ledger)?);
         let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
-        let caretaker = Caretaker::start(view.clone(), names.clone(), configuration.watch(), member.clone(), log)?;
+        let errands = Arc::new(Errands::default());
+        let source = configuration.source();
+        let caretaker =
+            Caretaker::start(view.clone(), names.clone(), configuration.watch(), member.clone(), log.clone())?;
         let mut id = [0; 8];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let id = u64::from_ne_bytes(id);
         let (ready, requests) = (ReadyList::new()?, AtomicU64::new(0));
-        Ok(Worker { view, member, caretaker, names, ready, software, id, requests })
+        Ok(Worker { view, member, caretaker, names, errands, source, log, ready, software, id, requests })
     }
 
     /// The configuration as it is now. A request asks once and stays with what it got.
@@ -78,6 +85,25 @@ impl Worker {
         &self.names
     }
 
+    /// Where work that may block is left.
+    pub fn errands(&self) -> &Errands {
+        &self.errands
+    }
+
+    /// The memory that all workers share.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        self.member.ledger()
+    }
+
+    /// The files of the configuration.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     pub fn ready(&self) -> &Arc<ReadyList> {
         &self.ready
     }
@@ -94,6 +120,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.errands.stop();
         self.caretaker.stop();
         self.names.stop();
         self.view().pools().iter().for_each(|pool| pool.close_all());

@@ -1,15 +1,83 @@
-//! The password of the management pages: `Password` in `[SYSTEM]`.
+//! The settings of the management pages in `[SYSTEM]`: who may see them, and how one logs in.
 //!
+//! The password is `Password` in `[SYSTEM]`.
 //! Ours are stored as Argon2id hashes in the usual text form (`$argon2id$...`). The original stores `1` and 27 characters
 //! of base64, or `PBKDF2|` and more; how they are made is not public, so they cannot be checked: the password has to be
 //! set anew.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use zeroize::Zeroizing;
+
+use super::clients::Clients;
+use super::finding::Setting;
+
+/// The settings of the management pages.
+#[derive(Clone, Debug)]
+pub struct Management {
+    /// `SM_Forms`: whether there are any.
+    pub forms: bool,
+    /// `Username`.
+    pub username: Setting<String>,
+    /// `Password`.
+    pub password: Setting<ManagementPassword>,
+    /// `Sclera_Manage_Users`: the file of further users.
+    pub users_file: Option<Setting<PathBuf>>,
+    /// `SM_Timeout`: how long a login may idle.
+    pub timeout: Duration,
+    /// `Custom_SM_Login_Form`: a file, or a path of the web server.
+    pub login_form: Option<String>,
+    /// `System_Manager`: from where they may be seen.
+    pub clients: Setting<Clients>,
+    /// `Accept_X_Forwarded_For`.
+    pub accept_forwarded: bool,
+    /// `System_Manager_UNPW_Override`: the machines of `System_Manager` need no login.
+    pub no_login_for_listed: bool,
+    /// `Sclera_Manage_Role`: what clients without a login may do.
+    pub role_without_login: Role,
+}
+
+/// What somebody may do on the management pages. Each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Look.
+    View,
+    /// Also test, and act on connections.
+    Operate,
+    /// Also change settings.
+    Edit,
+}
+
+impl Role {
+    /// Every role, in order.
+    pub const ALL: [Role; 3] = [Role::View, Role::Operate, Role::Edit];
+
+    /// The role's word in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::View => "view",
+            Role::Operate => "operate",
+            Role::Edit => "edit",
+        }
+    }
+
+    /// The role of a word.
+    pub fn of(word: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.word().eq_ignore_ascii_case(word))
+    }
+}
+
+impl Management {
+    /// Whether anybody can be asked to log in: a user name or a password is set.
+    pub fn has_login(&self) -> bool {
+        !self.username.value.is_empty() || self.password.value != ManagementPassword::None || self.users_file.is_some()
+    }
+}
 
 /// The password of the management pages as it is stored.
 #[derive(Clone, PartialEq, Eq)]

@@ -21,6 +21,7 @@
 //! - Relative file names are taken from the directory of CSP.ini.
 
 mod application;
+mod clients;
 mod command;
 pub mod edit;
 mod effective;
@@ -51,14 +52,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use application::{Alternative, Alternatives, Application, Balance, Candidates, MOST_CANDIDATES};
+pub use clients::Clients;
 pub use effective::{Effective, effective};
 pub use explain::Explanation;
 pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
-pub use management::ManagementPassword;
+pub use management::{Management, ManagementPassword, Role};
 pub use mark::Mark;
 pub use quote::{Quote, Quotes};
-pub use route::{Route, routing_path};
+pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
 
@@ -91,8 +93,8 @@ pub struct System {
     pub retries: u32,
     /// Whether the cookie `CSPWSERVERID` is set (`Web_Server_ID_Cookie`).
     pub web_server_id_cookie: bool,
-    /// The password of the management pages.
-    pub management_password: Setting<ManagementPassword>,
+    /// The settings of the management pages.
+    pub management: Management,
     /// Keys and values of the settings that are in force only after a restart of the web server.
     pub at_restart: Vec<(&'static str, String)>,
 }
@@ -117,6 +119,18 @@ impl Profile {
         let (text, mut findings) = text::Text::read(path)?;
         let fragments = layers::fragments(path, &mut findings)?;
         findings.extend(std::iter::once(&text).chain(&fragments).filter_map(permissions::report));
+        let layers = layers::Layers::new(&text, &fragments, environment, &mut findings);
+        reader::read(&layers, findings)
+    }
+
+    /// As [`Profile::load`], with `bytes` as the content of the file at `path`: what would be in force if they were saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profile::load`].
+    pub fn load_as(path: &Path, bytes: &[u8], environment: &Environment) -> Result<Loaded, Vec<Finding>> {
+        let (text, mut findings) = text::Text::parse(path.into(), Zeroizing::new(bytes.to_vec()))?;
+        let fragments = layers::fragments(path, &mut findings)?;
         let layers = layers::Layers::new(&text, &fragments, environment, &mut findings);
         reader::read(&layers, findings)
     }

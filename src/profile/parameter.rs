@@ -105,6 +105,8 @@ pub enum Kind {
     Alternative,
     /// `sha256//` and base64: the form that curl uses too.
     PinnedKey,
+    /// A list of client addresses.
+    Clients,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -188,6 +190,10 @@ impl Parameter {
             Kind::Bytes { from } => format!("write bytes from {}K on, such as 256K or 2M", from / 1024),
             Kind::Alternative => "write 1 (enabled) or 0, six ~, and the server's name".into(),
             Kind::PinnedKey => "write sha256// and the base64 of 32 bytes, as `sclera test` shows it".into(),
+            Kind::Clients => {
+                "write addresses such as 10.0.0.7, 10.0.0.4-6, 10.0.*.*, 10.0.0.0/8 or fd00::/8, separated by commas"
+                    .into()
+            }
             Kind::Word(words) => format!("write {}", words.join(", ")),
         }
     }
@@ -321,22 +327,26 @@ parameters! {
         "Shared memory for kept answers.";
     WEB_SERVER_ID_COOKIE: System "Web_Server_ID_Cookie" "Web Server ID Cookie", Kind::Status, "Enabled", Inherits::Nothing, Effect::Now,
         "Whether the cookie CSPWSERVERID is set.";
-    SM_FORMS: System "SM_Forms" "Access to these forms", Kind::Status, "Enabled", Inherits::Nothing, Effect::Later,
-        "Whether the management pages are available.";
-    SYSTEM_USERNAME: System "Username" "Username", Kind::Text, "", Inherits::Nothing, Effect::Later,
-        "User name of the management login.";
-    SYSTEM_PASSWORD: System "Password" "Password", Kind::Secret, "", Inherits::Nothing, Effect::Later,
-        "Password of the management login.";
-    SM_TIMEOUT: System "SM_Timeout" "Session Timeout", Kind::Seconds { from: 1, to: ONE_YEAR }, "28800", Inherits::Nothing, Effect::Later,
+    SM_FORMS: System "SM_Forms" "Access to these forms", Kind::Status, "Enabled", Inherits::Nothing, Effect::Now,
+        "Whether the management pages are available; once disabled, only an edit of the file brings them back.";
+    SYSTEM_USERNAME: System "Username" "Username", Kind::Text, "", Inherits::Nothing, Effect::Now,
+        "User name of the management login; if it or Password is set, managers must log in.";
+    SYSTEM_PASSWORD: System "Password" "Password", Kind::Secret, "", Inherits::Nothing, Effect::Now,
+        "Password of the management login; stored as an Argon2id hash.";
+    SM_TIMEOUT: System "SM_Timeout" "Session Timeout", Kind::Seconds { from: 1, to: ONE_YEAR }, "28800", Inherits::Nothing, Effect::Now,
         "Idle seconds of a management login.";
-    CUSTOM_SM_LOGIN_FORM: System "Custom_SM_Login_Form" "Custom Login Form", Kind::Text, "", Inherits::Nothing, Effect::Later,
-        "Own login page of the management pages.";
-    SYSTEM_MANAGER: System "System_Manager" "System Manager Machine/s", Kind::Text, "", Inherits::Nothing, Effect::Later,
-        "Client addresses that may see the management pages.";
-    ACCEPT_X_FORWARDED_FOR: System "Accept_X_Forwarded_For" "Accept X-Forwarded-For", Kind::Status, "Disabled", Inherits::Nothing, Effect::Later,
-        "Whether a proxied client is judged by its forwarded address.";
-    SYSTEM_MANAGER_UNPW_OVERRIDE: System "System_Manager_UNPW_Override" "Override Username and Password", Kind::Flag, "0", Inherits::Nothing, Effect::Later,
-        "Whether the listed machines need no management login.";
+    CUSTOM_SM_LOGIN_FORM: System "Custom_SM_Login_Form" "Custom Login Form", Kind::Text, "", Inherits::Nothing, Effect::Now,
+        "Own login page of the management pages: a file that is sent, or a path of the web server that the browser is sent to.";
+    SYSTEM_MANAGER: System "System_Manager" "System Manager Machine/s", Kind::Clients, "", Inherits::Nothing, Effect::Now,
+        "Client addresses that may see the management pages, such as 10.0.0.7, 10.0.0.4-6, 10.0.*.* or fd00::/8, separated by commas; blank: only this machine.";
+    ACCEPT_X_FORWARDED_FOR: System "Accept_X_Forwarded_For" "Accept X-Forwarded-For", Kind::Status, "Disabled", Inherits::Nothing, Effect::Now,
+        "Whether a client behind a proxy that is this machine or listed in System_Manager is judged by the last address of X-Forwarded-For.";
+    SYSTEM_MANAGER_UNPW_OVERRIDE: System "System_Manager_UNPW_Override" "Override Username and Password", Kind::Flag, "0", Inherits::Nothing, Effect::Now,
+        "Whether the machines listed in System_Manager need no management login.";
+    SCLERA_MANAGE_ROLE: System "Sclera_Manage_Role" "Role without Login", Kind::Word(&["view", "operate", "edit"]), "edit", Inherits::Nothing, Effect::Now,
+        "What management clients that need no login may do: view (look), operate (also test and act on connections), edit (also change settings).";
+    SCLERA_MANAGE_USERS: System "Sclera_Manage_Users" "Management Users File", Kind::File, "", Inherits::Nothing, Effect::Now,
+        "File of further management users, a line each: name, role and Argon2id hash, separated by colons; `sclera passwd` writes it.";
     TIMEOUT_ALL_CONNECTIONS: System "Timeout_All_Connections" "Apply timeout to all Connections", Kind::Switch, "", Inherits::ToServers, Effect::Now,
         "Whether idle closing also takes the minimum of connections.";
     ENV_PARAMETERS: System "Env_Parameters" "Event Log Level", Kind::Text, "", Inherits::ToServers, Effect::Later,
@@ -467,6 +477,7 @@ mod tests {
             Kind::KeyType => (&["1", "2", "3"], &["4", "RSA"]),
             Kind::Alternative => (&["1~~~~~~LOCAL", "0~X"], &["2~X", "1~~", "LOCAL"]),
             Kind::PinnedKey => (&["sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="], &["sha256//AAAA", "AAAA"]),
+            Kind::Clients => (&["10.0.0.1, fd00::/8", "*"], &["gateway.example", "10.0.0.999"]),
             Kind::Word(words) => (words, &["no such word"]),
         }
     }

@@ -13,10 +13,11 @@ use super::route::Routes;
 use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
-    Read, address, alternative, alternatives_for, balance, flag, key_type, management_password, number, pinned_key,
-    port, seconds, secret, security, status, switch, text_value, tls_version, tls_versions, verification, word,
+    Read, address, alternative, alternatives_for, balance, clients, flag, key_type, management_password, number,
+    pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions,
+    verification, word,
 };
-use super::{Application, Loaded, ManagementPassword, Mark, Profile, System};
+use super::{Application, Loaded, Management, ManagementPassword, Mark, Profile, System};
 use crate::failure::Code;
 
 /// The most findings that are reported of one file.
@@ -78,7 +79,7 @@ impl<'a> Reader<'a> {
             password_command_timeout: self.own(self.system, &row::SCLERA_PASSWORD_COMMAND_TIMEOUT, seconds).value,
             retries: self.own(self.system, &row::SCLERA_RETRIES, number).value,
             web_server_id_cookie: self.own(self.system, &row::WEB_SERVER_ID_COOKIE, status).value,
-            management_password: self.own(self.system, &row::SYSTEM_PASSWORD, management_password),
+            management: self.management(),
             at_restart: self.at_restart(),
         };
         let servers = self.servers();
@@ -92,6 +93,22 @@ impl<'a> Reader<'a> {
             self.report_alternatives(application, &system.default_server.value, enabled);
         }
         Profile { path: self.layers.file.clone(), system, servers, applications, routes }
+    }
+
+    fn management(&mut self) -> Management {
+        let here = self.system;
+        Management {
+            forms: self.own(here, &row::SM_FORMS, status).value,
+            username: self.own(here, &row::SYSTEM_USERNAME, text_value),
+            password: self.own(here, &row::SYSTEM_PASSWORD, management_password),
+            users_file: self.path(here, &row::SCLERA_MANAGE_USERS),
+            timeout: self.own(here, &row::SM_TIMEOUT, seconds).value,
+            login_form: self.optional(here, &row::CUSTOM_SM_LOGIN_FORM, text_value).map(|it| it.value),
+            clients: self.own(here, &row::SYSTEM_MANAGER, clients),
+            accept_forwarded: self.own(here, &row::ACCEPT_X_FORWARDED_FOR, status).value,
+            no_login_for_listed: self.own(here, &row::SYSTEM_MANAGER_UNPW_OVERRIDE, flag).value,
+            role_without_login: self.own(here, &row::SCLERA_MANAGE_ROLE, role).value,
+        }
     }
 
     /// The values in force of the settings that need a restart.

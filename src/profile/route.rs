@@ -175,13 +175,15 @@ impl Table {
 /// The reserved path of the management pages, which no server ever gets.
 const MANAGEMENT: &str = "/csp/bin/Systems/Module.cxw";
 
-/// Whether a path is the management pages', in any case, and with an instance's name in front or not.
-fn is_management(path: &str) -> bool {
-    let Some(at) = path.len().checked_sub(MANAGEMENT.len()).filter(|&at| path.is_char_boundary(at)) else {
-        return false;
-    };
-    let (instance, rest) = path.split_at(at);
-    rest.eq_ignore_ascii_case(MANAGEMENT) && (instance.is_empty() || instance.rfind('/') == Some(0))
+/// What of a [`routing_path`] follows the reserved path of the management pages: empty, or from a slash on. `None` for any
+/// other path. It is reserved in any case of letters, and with an instance's name in front or not.
+pub fn management_place(path: &str) -> Option<&str> {
+    let begins = |path: &str| path.get(..MANAGEMENT.len()).is_some_and(|it| it.eq_ignore_ascii_case(MANAGEMENT));
+    let behind_instance = path.strip_prefix('/').and_then(|rest| rest.find('/').map(|slash| &rest[slash..]));
+    [Some(path), behind_instance].into_iter().flatten().find_map(|path| {
+        let rest = begins(path).then(|| &path[MANAGEMENT.len()..])?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    })
 }
 
 /// The path by which a profile is chosen, from the raw path of a request: decoded, without empty and dot segments, so that
@@ -238,7 +240,7 @@ impl Profile {
     /// server, else `Default_Server` of `[SYSTEM]`, else `LOCAL`. A disabled application answers so, and a server that is
     /// disabled or that the file does not have is replaced only by the path's own alternatives.
     pub fn route(&self, host: Option<&str>, path: &str) -> Route<'_> {
-        if is_management(path) {
+        if management_place(path).is_some() {
             return Route::Management;
         }
         let found = self.routes.find(host, path);
@@ -267,11 +269,14 @@ impl Profile {
 }
 
 impl Route<'_> {
-    /// The failure that the request gets; `None` if a server answers.
+    /// The failure that the request gets; `None` if a server or a management page answers.
     pub fn failure(&self, profile: &Profile) -> Option<Failure> {
         match self {
             Route::Server { .. } => None,
-            Route::Management => Some(Failure::new(Code::ManagementAbsent, format!("{MANAGEMENT} is reserved"))),
+            Route::Management if profile.system.management.forms => None,
+            Route::Management => {
+                Some(Failure::new(Code::ManagementAbsent, "SM_Forms=Disabled in [SYSTEM] switches them off"))
+            }
             Route::ApplicationDisabled(application) => {
                 Some(Failure::new(Code::ApplicationDisabled, format!("{} is disabled", application.origin)))
             }
@@ -347,7 +352,11 @@ mod tests {
             ("/a/b/csp/bin/Systems/Module.cxw", false),
             ("x/csp/bin/Systems/Module.cxw", false),
             ("/csp/bin/RunTime/Module.cxw", false),
-            ("/csp/bin/Systems/Module.cxw/", false),
+            ("/csp/bin/Systems/Module.cxw/", true),
+            ("/csp/bin/Systems/Module.cxw/api/servers", true),
+            ("/iris/csp/bin/Systems/Module.cxw/api", true),
+            ("/csp/bin/Systems/Module.cxw2", false),
+            ("/csp/bin/Systems/Module.cx", false),
             ("/csp/bin/Systems/", false),
             ("\u{fc}sp/bin/Systems/Module.cxw", false),
         ] {

@@ -329,7 +329,7 @@ fn copy_attributes(old: &File, new: &File) -> bool {
 pub(super) const BUILD: &str = concat!("Sclera ", env!("CARGO_PKG_VERSION"));
 
 /// The time now, in UTC, as ctime(3) writes it: `Tue Nov 24 10:27:08 2026`.
-pub(super) fn now_as_text() -> String {
+pub(crate) fn now_as_text() -> String {
     let now = time::OffsetDateTime::now_utc();
     let short = |name: String| name[..3].to_owned();
     let (weekday, month) = (short(now.weekday().to_string()), short(now.month().to_string()));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::ManagementPassword;
 use super::application::{Alternatives, Balance};
 use super::parameter::{Kind, Parameter, Verdict};
 use super::secret::{Secret, Unusable};
 use super::server::{KeyType, PinnedKey, Security, Verification};
+use super::{Clients, ManagementPassword, Role};
 use crate::failure::Code;
 
 /// A value read: as it should be, brought into its range (and why), or wrong (and why).
@@ -43,6 +43,7 @@ pub(super) fn verdict(value: &str, row: &Parameter) -> Verdict {
         Kind::KeyType => key_type(value, row).verdict(),
         Kind::Alternative => alternative(value, row).verdict(),
         Kind::PinnedKey => pinned_key(value, row).verdict(),
+        Kind::Clients => clients(value, row).verdict(),
         Kind::Word(_) => word(value, row).verdict(),
     }
 }
@@ -102,6 +103,24 @@ pub(super) fn verification(value: &str, row: &Parameter) -> Read<Verification> {
         _ if value.eq_ignore_ascii_case("chain") => Read::Good(Verification::Chain),
         _ if value.eq_ignore_ascii_case("key") => Read::Good(Verification::Key),
         _ => Read::Good(Verification::Full),
+    }
+}
+
+/// Addresses of clients. What is no address names nobody.
+pub(super) fn clients(value: &str, _: &Parameter) -> Read<Clients> {
+    let (clients, wrong) = Clients::parse(value);
+    match wrong.is_empty() {
+        true => Read::Good(clients),
+        false => {
+            Read::Adjusted(clients, format!("holds what is no address, and admits nobody by it: {}", wrong.join(", ")))
+        }
+    }
+}
+
+pub(super) fn role(value: &str, row: &Parameter) -> Read<Role> {
+    match (word(value, row), Role::of(value)) {
+        (Read::Wrong(reason), _) => Read::Wrong(reason),
+        (_, role) => Read::Good(role.unwrap_or(Role::View)),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod gate;
 pub mod gateway;
 pub mod host;
 pub mod http;
+pub mod manager;
 pub mod nginx;
 pub mod openssl;
 pub mod peer;

@@ -71,7 +71,7 @@ pub fn cases() -> Vec<Case> {
         case(Code::CaNotPem, "a key named as CA", |it| it.set(CA, "gateway.key")),
         case(Code::PasswordUnusable, "a command that fails", |it| it.set("Password", "{exit 3}")),
         case(Code::PasswordUnusable, "an encoded password that is none", |it| it.set("Password", "]]]***")),
-        case(Code::ManagementAbsent, "the reserved path", |_| {})
+        case(Code::ManagementAbsent, "management pages switched off", |it| it.set_in("SYSTEM", "SM_Forms", "Disabled"))
             .target("/csp/bin/Systems/Module.cxw")
             .for_requests_only(),
         case(Code::KeyPasswordWrong, "a wrong password for the key", |it| {

@@ -1,0 +1,274 @@
+//! Logging in and out, and who a request is from.
+//!
+//! The fields are those of the original's form (`CSPSYS=17`, `CSPUNM`, `CSPPWD`, `CSPSYSbOK`), so that login pages and
+//! scripts made for it work. Attempts are counted before they are looked at, for the address and for the user, and
+//! refused while the delay lasts that grows with each failure. A login begins a session with an id of its own, whatever
+//! cookie the browser had before.
+
+use std::path::Path;
+
+use askama::Template;
+use base64ct::{Base64, Encoding};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::access::{self, Client, Need};
+use super::form::Form;
+use super::language::Language;
+use super::visit::{COOKIE, Visit, Who, cookie};
+use super::{Manage, PAGES, Place, Request, Response, role_of, text};
+use crate::event_log::Level;
+use crate::ledger::session::{Whose, random};
+use crate::profile::file::read_bounded;
+use crate::profile::{Management, ManagementPassword, Role};
+
+/// What the query calls the end of a session.
+pub const LOGOUT: &str = "logout";
+
+/// Somebody whose name and password are right.
+struct Known {
+    user: String,
+    role: Role,
+    /// Of the credential: it changes when the password or the role does.
+    mark: u64,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    language: Language,
+    /// What went wrong; empty at first.
+    message: String,
+    /// Nobody can log in, because the password cannot be checked.
+    unverifiable: bool,
+    /// The page to go to afterwards.
+    page: String,
+    insecure: bool,
+}
+
+/// Whether a request is an attempt to log in by a form.
+pub fn is_attempt(request: &Request, place: &Place, form: &Form) -> bool {
+    request.method == "POST" && matches!(place, Place::Page(_)) && form.get("CSPSYS") == Some("17")
+}
+
+/// Who a request is from; `None` if that has to be asked first.
+pub fn identify(
+    manage: &Manage,
+    settings: &Management,
+    request: &Request,
+    place: &Place,
+    client: &Client,
+) -> Option<Who> {
+    let address = client.address;
+    let cookie = request.cookie(COOKIE).filter(|value| is_id(value));
+    let found = cookie.and_then(|id| {
+        let (idle, longest) = Manage::session_times(settings);
+        let session = manage.sessions().find(id, manage.now(), idle, longest)?;
+        // A password that has been changed ends the sessions that it began.
+        let known = known(settings, &session.user)?;
+        (known.mark == session.mark && known.role == role_of(session.role)).then(|| Who {
+            user: Some(session.user),
+            role: known.role,
+            address,
+            cookie: id.to_owned(),
+            is_new: false,
+        })
+    });
+    if found.is_some() {
+        return found;
+    }
+    if matches!(place, Place::Api(_))
+        && let Some((user, password)) = basic(request)
+    {
+        let known = check(manage, settings, client, &user, &password).ok()?;
+        // No cookie, and so no session and no form: a browser never sends this by itself, since it is never asked to.
+        return Some(Who { user: Some(known.user), role: known.role, address, cookie: String::new(), is_new: true });
+    }
+    match access::need(settings, client) {
+        Need::Login => None,
+        Need::Nothing(role) => {
+            let is_new = cookie.is_none();
+            let cookie = cookie.map_or_else(new_id, str::to_owned);
+            Some(Who { user: None, role, address, cookie, is_new })
+        }
+    }
+}
+
+/// Asks for a login.
+pub fn ask(settings: &Management, request: &Request, place: &Place, _: &Client, language: Language) -> Response {
+    if let Place::Api(_) = place {
+        return Response::json(401, &json!({ "error": "log in first" })).with("WWW-Authenticate", CHALLENGE);
+    }
+    if let Some(form) = &settings.login_form {
+        return own_form(form);
+    }
+    page(settings, request, String::new(), 401, language)
+}
+
+/// No browser knows this scheme, so none asks for a password in a window of its own.
+const CHALLENGE: &str = "Sclera realm=\"management\"";
+
+/// Looks at an attempt to log in.
+pub fn attempt(
+    manage: &Manage,
+    settings: &Management,
+    request: &Request,
+    client: &Client,
+    form: &Form,
+    language: Language,
+) -> Response {
+    let (user, password) = (form.get("CSPUNM").unwrap_or_default(), form.get("CSPPWD").unwrap_or_default());
+    match check(manage, settings, client, user, password) {
+        Ok(known) => {
+            let old = request.cookie(COOKIE).filter(|value| is_id(value));
+            old.iter().for_each(|id| manage.sessions().end(id));
+            let id = manage.sessions().begin(&known.user, known.role as u8, known.mark, manage.now());
+            let message = format!("management: {} at {} has logged in", known.user, client.address);
+            manage.log.write(Level::Notice, &message);
+            let page = form.get("next").filter(|name| PAGES.iter().any(|page| page.name == *name)).unwrap_or("about");
+            Response::go_to(&format!("?page={page}")).with("Set-Cookie", &cookie(request, &id))
+        }
+        Err(Denied::Wait(milliseconds)) => {
+            let seconds = milliseconds.div_ceil(1000).to_string();
+            let message = text::LOCKED_OUT.with(language, &[&seconds]);
+            page(settings, request, message, 429, language).with("Retry-After", &seconds)
+        }
+        Err(Denied::Wrong) => page(settings, request, language.say(text::LOGIN_WRONG).to_owned(), 401, language),
+    }
+}
+
+/// Ends the session.
+pub fn end(visit: &Visit) -> Response {
+    visit.manage.sessions().end(&visit.who.cookie);
+    visit.audit("has logged out");
+    let gone = format!("{}; Max-Age=0", cookie(visit.request, ""));
+    Response::go_to("?page=about").with("Set-Cookie", &gone)
+}
+
+enum Denied {
+    /// Nothing was looked at; milliseconds to wait.
+    Wait(u64),
+    Wrong,
+}
+
+fn check(manage: &Manage, settings: &Management, client: &Client, user: &str, password: &str) -> Result<Known, Denied> {
+    let now = manage.now();
+    let from = client.network();
+    let subject = user.to_lowercase();
+    manage.sessions().attempt(Whose::Address, &from, now).map_err(Denied::Wait)?;
+    manage.sessions().attempt(Whose::User, &subject, now).map_err(Denied::Wait)?;
+    let found = stored(settings, user);
+    // A name that nobody has takes as long as a wrong password.
+    let good = match &found {
+        Some((stored, _)) => stored.verify(password),
+        None => ManagementPassword::from_stored(NOBODY).verify(password) && false,
+    };
+    match found.filter(|_| good) {
+        Some(_) => {
+            manage.sessions().succeeded(Whose::Address, &from, now);
+            manage.sessions().succeeded(Whose::User, &subject, now);
+            known(settings, user).ok_or(Denied::Wrong)
+        }
+        None => {
+            let shown: String = user.chars().take(64).collect();
+            let message = format!("management: a login as {shown:?} from {} has failed", client.address);
+            manage.log.write(Level::Warning, &message);
+            Err(Denied::Wrong)
+        }
+    }
+}
+
+/// The hash of a password that nobody knows.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2NsZXJhLW5vYm9keQ$Wm9ndqg1E2cWyy0dRYtpzW8y3l5Bt9YqQ2YJkB8pC5I";
+
+/// The user of `[SYSTEM]` may do everything; those of the file what their lines say.
+fn stored(settings: &Management, user: &str) -> Option<(ManagementPassword, Role)> {
+    let has_own = !settings.username.value.is_empty() || settings.password.value != ManagementPassword::None;
+    if has_own && settings.username.value.eq_ignore_ascii_case(user) {
+        return Some((settings.password.value.clone(), Role::Edit));
+    }
+    let file = settings.users_file.as_ref()?;
+    users(&file.value)
+        .into_iter()
+        .find(|(name, ..)| name.eq_ignore_ascii_case(user))
+        .map(|(_, role, hash)| (hash, role))
+}
+
+fn known(settings: &Management, user: &str) -> Option<Known> {
+    let (password, role) = stored(settings, user)?;
+    let text = match &password {
+        ManagementPassword::Clear(clear) => clear.as_str(),
+        ManagementPassword::Hashed(hash) => hash.as_str(),
+        ManagementPassword::None | ManagementPassword::Unverifiable => return None,
+    };
+    let mut hash = Sha256::new();
+    for part in [user.to_lowercase().as_str(), role.word(), text] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mark = hash.finalize().iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte));
+    Some(Known { user: user.chars().take(32).collect(), role, mark })
+}
+
+/// The lines of the users' file: name, role and hash, separated by colons.
+fn users(path: &Path) -> Vec<(String, Role, ManagementPassword)> {
+    const LARGEST: u64 = 1024 * 1024;
+    let Ok(bytes) = read_bounded(path, LARGEST) else { return Vec::new() };
+    let text = String::from_utf8_lossy(&bytes);
+    let line = |line: &str| {
+        let mut fields = line.trim().splitn(3, ':');
+        let (name, role, hash) = (fields.next()?, Role::of(fields.next()?)?, fields.next()?);
+        match ManagementPassword::from_stored(hash) {
+            password @ ManagementPassword::Hashed(_) if !name.is_empty() => Some((name.to_owned(), role, password)),
+            _ => None,
+        }
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
+}
+
+fn page(settings: &Management, request: &Request, message: String, status: u16, language: Language) -> Response {
+    let page = LoginPage {
+        language,
+        message,
+        unverifiable: settings.password.value == ManagementPassword::Unverifiable,
+        page: request.query_value("page").unwrap_or_default(),
+        insecure: !request.https && !request.client.is_some_and(|client| client.to_canonical().is_loopback()),
+    };
+    let response = Response::page(status, &page);
+    if status == 401 { response.with("WWW-Authenticate", CHALLENGE) } else { response }
+}
+
+/// The site's own login page: a file that is sent, or a path that the browser is sent to.
+fn own_form(form: &str) -> Response {
+    const LARGEST: u64 = 256 * 1024;
+    match read_bounded(Path::new(form), LARGEST) {
+        Ok(bytes) => Response::new(401, "text/html; charset=utf-8", bytes.to_vec()).with("WWW-Authenticate", CHALLENGE),
+        Err(_) => Response::new(303, "text/plain; charset=utf-8", "").with("Location", form),
+    }
+}
+
+fn basic(request: &Request) -> Option<(String, String)> {
+    let (scheme, encoded) = request.header("authorization")?.split_once(' ')?;
+    let bytes = scheme.eq_ignore_ascii_case("basic").then(|| Base64::decode_vec(encoded.trim()).ok())??;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn new_id() -> String {
+    random().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_id(value: &str) -> bool {
+    value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+impl Client {
+    /// What failures are counted for: whoever has an IPv6 address has 2^64 of them.
+    fn network(&self) -> String {
+        match self.address {
+            std::net::IpAddr::V4(address) => address.to_string(),
+            std::net::IpAddr::V6(address) => format!("{:x?}", &address.segments()[..4]),
+        }
+    }
+}
