@@ -19,14 +19,19 @@ use std::time::{Duration, Instant};
 use managed::{Managed, Progress};
 use request::{BodyLength, Request};
 use response::{HEAD_LIMIT, ResponseHead};
+use retry::{Body, Sent, is_idempotent, may_retry};
+use session::{Claims, SessionKey, WebServerId};
 
-use crate::connection::diagnosis::{self, Stage};
-use crate::connection::opening::describe_server;
+use crate::connection::diagnosis::Stage;
 use crate::connection::{self, Connection, Talk, TalkError, Told, Wants};
 use crate::failure::{Code, Failure};
+use crate::ledger::{Counter, now_ms};
+use crate::pool::choice::Session;
+use crate::pool::health::Event;
+use crate::pool::plan::Plan;
 use crate::pool::wake::Sleeper;
 use crate::pool::worker::Worker;
-use crate::pool::{Acquire, Lease, Permit};
+use crate::pool::{Acquire, Lease, Permit, Pool, Serving, SessionTurn};
 use crate::wire::conversation::handle_number;
 use crate::wire::element::Element;
 use crate::wire::reader::Reader;
@@ -54,7 +59,23 @@ pub struct Exchange {
     sleeper: Arc<Sleeper>,
     waker: Waker,
     request_id: String,
-    /// The head argument of the web call.
+    started: Instant,
+    method: Vec<u8>,
+    /// What the request says of its session.
+    claims: Claims,
+    /// The body may name the session, if nothing else does.
+    is_form: bool,
+    /// The servers that may answer; `None` if none is asked.
+    plan: Option<Plan>,
+    /// The server that is asked.
+    serving: Option<Serving>,
+    /// One of the connections that the session may have.
+    turn: Option<SessionTurn>,
+    /// When the server that is asked was chosen, in the ledger's time.
+    begun: u64,
+    /// How often the request has been sent again.
+    sent_again: u32,
+    /// The head argument of the web call; empty once it is certain that it is not sent again.
     head: Vec<u8>,
     /// The response has a head only.
     head_only: bool,
@@ -69,13 +90,19 @@ pub struct Exchange {
 enum RequestBody {
     /// Short enough to go with the call; `missing` bytes have not come yet.
     Inline { bytes: Vec<u8>, missing: usize },
-    /// Pulled by the application; `ended` once the last piece has been given.
-    Pulled { ended: bool },
+    /// Pulled by the application; `begun` once a piece has been given, `ended` once the last has.
+    Pulled { begun: bool, ended: bool },
 }
 
 enum State {
     /// The whole of a short body is awaited before a connection is taken.
-    CollectBody(Acquire),
+    CollectBody,
+    /// The session has as many connections as it may.
+    AwaitTurn {
+        pool: Arc<Pool>,
+        session: SessionKey,
+        until: Instant,
+    },
     Acquire(Acquire),
     /// A management page is asked for, which no server answers.
     Manage(Box<Managed>),
@@ -141,7 +168,7 @@ impl Exchange {
             BodyLength::Known(length @ 0..=INLINE_BODY) => {
                 RequestBody::Inline { bytes: Vec::new(), missing: length as usize }
             }
-            _ => RequestBody::Pulled { ended: false },
+            _ => RequestBody::Pulled { begun: false, ended: false },
         };
         let mut exchange = Exchange {
             waker: sleeper.waker(),
@@ -154,16 +181,25 @@ impl Exchange {
             failure: None,
             at_rest: None,
             request_id,
+            started: now,
+            method: request.method.to_vec(),
+            claims: session::claims(request),
+            is_form: session::is_form(request),
+            plan: None,
+            serving: None,
+            turn: None,
+            begun: 0,
+            sent_again: 0,
             worker,
         };
-        match exchange.accept(request, now) {
+        match exchange.accept(request) {
             Ok(state) => exchange.state = state,
             Err(failure) => exchange.fail(failure),
         }
         exchange
     }
 
-    fn accept(&mut self, request: &Request, now: Instant) -> Result<State, Failure> {
+    fn accept(&mut self, request: &Request) -> Result<State, Failure> {
         if let Some(objection) = request.objection() {
             return Err(Failure::new(Code::RequestInvalid, objection));
         }
@@ -173,9 +209,9 @@ impl Exchange {
         if let Some(managed) = Managed::of(request, &path, &self.request_id) {
             return Ok(State::Manage(Box::new(managed)));
         }
-        let pool = self.worker.pool_for_path(request.host(), &path)?;
+        self.plan = Some(Plan::of(self.worker.view(), request.host(), &path)?);
         self.head = request.to_head(self.worker.software(), &self.request_id);
-        Ok(State::CollectBody(Acquire::start(pool, now)))
+        Ok(State::CollectBody)
     }
 
     /// Goes on as far as possible, without blocking.
@@ -202,9 +238,10 @@ impl Exchange {
     /// the descriptor is still open, so that a host knows whether there is one to stop watching.
     pub fn wants(&self) -> Wants {
         match &self.state {
-            State::CollectBody(_) | State::Manage(_) | State::Page { .. } | State::Done | State::Aborted => {
+            State::CollectBody | State::Manage(_) | State::Page { .. } | State::Done | State::Aborted => {
                 self.at_rest.as_ref().map_or(Wants::until(None), |(_, connection)| connection.wants())
             }
+            State::AwaitTurn { until, .. } => Wants::until(Some(*until)),
             State::Acquire(acquire) => acquire.wants(),
             State::MakeProxy { talk, deadline, .. } => talk.wants(Some(*deadline)),
             State::Call(calling) => calling.talk.wants(Some(calling.since + calling.timeout)),
@@ -215,7 +252,7 @@ impl Exchange {
     pub fn body_wanted(&self) -> usize {
         match (&self.state, &self.body) {
             (State::Manage(managed), _) => managed.body_wanted(),
-            (State::CollectBody(_), RequestBody::Inline { missing, .. }) => *missing,
+            (State::CollectBody, RequestBody::Inline { missing, .. }) => *missing,
             (State::Call(calling), _) => calling.wanted.unwrap_or(0),
             _ => 0,
         }
@@ -228,7 +265,7 @@ impl Exchange {
         let last = last && taken == piece.len();
         match (&mut self.state, &mut self.body) {
             (State::Manage(managed), _) => managed.give_body(&piece[..taken], last),
-            (State::CollectBody(_), RequestBody::Inline { bytes, missing }) => {
+            (State::CollectBody, RequestBody::Inline { bytes, missing }) => {
                 bytes.extend_from_slice(&piece[..taken]);
                 *missing -= taken;
                 if last && *missing > 0 {
@@ -236,10 +273,10 @@ impl Exchange {
                     self.fail(Failure::new(Code::RequestBodyBroken, format!("{missing} bytes of it are missing")));
                 }
             }
-            (State::Call(calling), RequestBody::Pulled { ended })
+            (State::Call(calling), RequestBody::Pulled { begun, ended })
                 if calling.wanted.is_some() && (taken > 0 || last) =>
             {
-                *ended = last;
+                (*begun, *ended) = (true, last);
                 calling.wanted = None;
                 calling.since = now;
                 if let Err(error) = calling.talk.answer_read(&piece[..taken]) {
@@ -309,9 +346,17 @@ impl Exchange {
 
     fn turn(&mut self, state: State, now: Instant) -> Result<(State, Option<Step>), Failure> {
         match state {
-            State::CollectBody(acquire) => match &self.body {
-                RequestBody::Inline { missing: 1.., .. } => Ok((State::CollectBody(acquire), Some(Step::NeedBody))),
-                _ => Ok((State::Acquire(acquire), None)),
+            State::CollectBody => match &self.body {
+                RequestBody::Inline { missing: 1.., .. } => Ok((State::CollectBody, Some(Step::NeedBody))),
+                _ => Ok((self.choose_server(now)?, None)),
+            },
+            State::AwaitTurn { pool, session, until } => match pool.take_turn(session.0.get(), &self.waker) {
+                Some(turn) => {
+                    self.turn = Some(turn);
+                    Ok((State::Acquire(Acquire::start(pool, now)), None))
+                }
+                None if now >= until => Err(pool.failure(Code::SessionBusy, "its session had no connection to spare")),
+                None => Ok((State::AwaitTurn { pool, session, until }, Some(Step::Wait))),
             },
             State::Manage(mut managed) => match managed.drive(&self.worker, &self.waker)? {
                 Progress::NeedBody => Ok((State::Manage(managed), Some(Step::NeedBody))),
@@ -321,14 +366,22 @@ impl Exchange {
                     Ok((State::Page { body, at: 0, head_told: false }, None))
                 }
             },
-            State::Acquire(mut acquire) => match acquire.drive(self.worker.names(), &self.waker, now)? {
-                None => Ok((State::Acquire(acquire), Some(Step::Wait))),
-                Some(lease) => Ok((self.use_lease(lease, now)?, None)),
+            State::Acquire(mut acquire) => match acquire.drive(self.worker.names(), &self.waker, now) {
+                Ok(None) => Ok((State::Acquire(acquire), Some(Step::Wait))),
+                Ok(Some(lease)) => Ok((self.use_lease(lease, now)?, None)),
+                Err(failure) => {
+                    let pool = acquire.pool().clone();
+                    Ok((self.again(&pool, failure, Sent::Nothing, now)?, None))
+                }
             },
             State::MakeProxy { talk, permit, reused, deadline } => {
                 self.make_proxy(*talk, permit, reused, deadline, now)
             }
-            State::Call(calling) => self.go_on(calling, now),
+            State::Call(calling) => {
+                let pool = calling.permit.pool().clone();
+                self.go_on(calling, now)
+                    .or_else(|failure| Ok((self.again(&pool, failure, Sent::Something, now)?, None)))
+            }
             State::Page { body, at, head_told: false } => {
                 Ok((State::Page { body, at, head_told: true }, Some(Step::Head)))
             }
@@ -337,6 +390,91 @@ impl Exchange {
             }
             State::Page { .. } | State::Done => Ok((State::Done, Some(Step::Done))),
             State::Aborted => Ok((State::Aborted, Some(Step::Abort))),
+        }
+    }
+
+    /// The request is complete as far as it has to be: chooses the server.
+    fn choose_server(&mut self, now: Instant) -> Result<State, Failure> {
+        if self.is_form
+            && self.claims.session.is_none()
+            && let RequestBody::Inline { bytes, .. } = &self.body
+        {
+            self.claims.session = session::session_in_form(bytes);
+        }
+        let session = self.session_for_choice();
+        let Some(plan) = &mut self.plan else {
+            return Err(Failure::new(Code::Internal, "a server was to be chosen where none is asked"));
+        };
+        plan.choose(session, is_idempotent(&self.method));
+        match plan.next() {
+            Some(pool) => Ok(self.go_to(pool, now)),
+            None => Err(plan.nobody()),
+        }
+    }
+
+    /// What is known of the session's server.
+    fn session_for_choice(&self) -> Session {
+        let Some(SessionKey(key)) = self.claims.session else { return Session::New };
+        let known = self.worker.ledger().sticky().find(key.get(), now_ms());
+        match known.or(self.claims.web_server_id.map(|id| id.server)) {
+            Some(mark) => Session::On(mark),
+            None => Session::Forgotten(key.get()),
+        }
+    }
+
+    /// Asks this server.
+    fn go_to(&mut self, pool: Arc<Pool>, now: Instant) -> State {
+        self.serving = Some(Serving::begin(&pool));
+        self.turn = None;
+        self.begun = now_ms();
+        match self.claims.session {
+            Some(session) => State::AwaitTurn { until: now + pool.server().queue_timeout, pool, session },
+            None => State::Acquire(Acquire::start(pool, now)),
+        }
+    }
+
+    /// The request has failed at a server: tells all workers, and goes on with the same server or the next if that can do
+    /// no harm.
+    fn again(&mut self, pool: &Arc<Pool>, failure: Failure, sent: Sent, now: Instant) -> Result<State, Failure> {
+        pool.tell(Event::Failed { begun: self.begun, code: failure.code });
+        if smells_of_restart(failure.code) {
+            pool.note_restart();
+        }
+        let sent = if self.response.is_some() { Sent::HeadSeen } else { sent };
+        let body = match self.body {
+            RequestBody::Pulled { begun: true, .. } => Body::Gone,
+            _ if self.head.is_empty() => Body::Gone,
+            _ => Body::Replayable,
+        };
+        let Some(plan) = &mut self.plan else { return Err(failure) };
+        // To ask the next server when the first has not heard of the request is no repetition.
+        let (sent_again, most) = match sent {
+            Sent::Nothing => (0, 1),
+            _ => (self.sent_again, plan.retries()),
+        };
+        if !may_retry(&self.method, sent, body, failure.code, sent_again, most) {
+            return Err(failure);
+        }
+        let next = match sent == Sent::Nothing || plan.has_choice() && pool.is_ejected() {
+            true => plan.next(),
+            false => Some(pool.clone()),
+        };
+        let Some(next) = next else { return Err(failure) };
+        if sent != Sent::Nothing {
+            if !next.spend_retry() {
+                return Err(failure);
+            }
+            self.sent_again += 1;
+            next.member().count(next.row(), Counter::Retries);
+        }
+        Ok(self.go_to(next, now))
+    }
+
+    /// Nothing is sent again from now on, so what would be needed for it is given up.
+    fn give_up_repeating(&mut self) {
+        self.head = Vec::new();
+        if let RequestBody::Inline { bytes, .. } = &mut self.body {
+            *bytes = Vec::new();
         }
     }
 
@@ -350,7 +488,7 @@ impl Exchange {
         let deadline = now + server.connect_timeout;
         match connection.begin(|conversation, out| conversation.make_proxy(out)) {
             Ok(talk) => Ok(State::MakeProxy { talk: Box::new(talk), permit, reused, deadline }),
-            Err(error) => Err(broken(&permit, &TalkError::Link(error), Stage::AwaitAnswer)),
+            Err(error) => self.not_sent(permit, &TalkError::Link(error), now),
         }
     }
 
@@ -367,25 +505,38 @@ impl Exchange {
             Ok(Told::Wait) if now < deadline => {
                 Ok((State::MakeProxy { talk: Box::new(talk), permit, reused, deadline }, Some(Step::Wait)))
             }
-            Ok(Told::Wait) => Err(failure(&permit, Code::LoginTimeout, "it did not give our gateway object a handle")),
+            Ok(Told::Wait) => {
+                Err(permit.pool().failure(Code::LoginTimeout, "it did not give our gateway object a handle"))
+            }
             Ok(Told::Finished(payload)) => {
                 let handle = Element::read(&mut Reader::new(&payload));
-                let handle = handle.map_err(|error| failure(&permit, Code::ProtocolViolation, &error.to_string()))?;
+                let handle =
+                    handle.map_err(|error| permit.pool().failure(Code::ProtocolViolation, &error.to_string()))?;
                 let text = handle.value.to_text();
                 let Some(mut connection) = talk.finish() else {
-                    return Err(failure(&permit, Code::ProtocolViolation, "bytes follow the gateway object's handle"));
+                    return Err(permit
+                        .pool()
+                        .failure(Code::ProtocolViolation, "bytes follow the gateway object's handle"));
                 };
                 connection.facts_mut().gateway_object = Some(handle_number(text.as_bytes()).to_vec());
                 Ok((self.call(connection, permit, reused, now)?, None))
             }
-            Ok(Told::Failed { status, text }) => {
-                Err(failure(&permit, Code::ApplicationError, &format!("no gateway object: status {status}, {text:?}")))
-            }
-            Ok(_) => Err(failure(&permit, Code::ProtocolViolation, "it did not give our gateway object a handle")),
+            Ok(Told::Failed { status, text }) => Err(permit
+                .pool()
+                .failure(Code::ApplicationError, &format!("no gateway object: status {status}, {text:?}"))),
+            Ok(_) => Err(permit.pool().failure(Code::ProtocolViolation, "it did not give our gateway object a handle")),
             // The request itself has not been sent, so a stale connection costs nothing but the time.
             Err(_) if reused => Ok((self.reopen(permit, now)?, None)),
-            Err(error) => Err(broken(&permit, &error, Stage::AwaitAnswer)),
+            Err(error) => Ok((self.not_sent(permit, &error, now)?, None)),
         }
+    }
+
+    /// The connection broke before anything of the request was sent on it.
+    fn not_sent(&mut self, permit: Permit, error: &TalkError, now: Instant) -> Result<State, Failure> {
+        let pool = permit.pool().clone();
+        drop(permit);
+        let failure = pool.broken(error, Stage::AwaitAnswer);
+        self.again(&pool, failure, Sent::Nothing, now)
     }
 
     fn call(&mut self, connection: Connection, permit: Permit, reused: bool, now: Instant) -> Result<State, Failure> {
@@ -404,16 +555,19 @@ impl Exchange {
             Ok(mut talk) => match talk.send() {
                 Ok(()) => Ok(talk),
                 Err(error) if talk.has_sent() => {
-                    return Err(broken(&permit, &TalkError::Link(error), Stage::AwaitAnswer));
+                    let pool = permit.pool().clone();
+                    drop((talk, permit));
+                    let failure = pool.broken(&TalkError::Link(error), Stage::AwaitAnswer);
+                    return self.again(&pool, failure, Sent::Something, now);
                 }
                 Err(error) => Err(TalkError::Link(error)),
             },
         };
         if sent.as_ref().is_ok_and(Talk::has_sent) {
-            // It will not be sent again, so nobody needs it any more.
-            self.head = Vec::new();
-            if let RequestBody::Inline { bytes, .. } = &mut self.body {
-                *bytes = Vec::new();
+            permit.pool().earn_retry();
+            let may_repeat = is_idempotent(&self.method) && self.plan.as_ref().is_some_and(|plan| plan.retries() > 0);
+            if !may_repeat {
+                self.give_up_repeating();
             }
         }
         match sent {
@@ -432,7 +586,7 @@ impl Exchange {
             }))),
             // Nothing reached the server.
             Err(_) if reused => self.reopen(permit, now),
-            Err(error) => Err(broken(&permit, &error, Stage::AwaitAnswer)),
+            Err(error) => self.not_sent(permit, &error, now),
         }
     }
 
@@ -458,7 +612,7 @@ impl Exchange {
         }
         if calling.wanted.is_some() {
             return match self.body {
-                RequestBody::Pulled { ended: false } => Ok((State::Call(calling), Some(Step::NeedBody))),
+                RequestBody::Pulled { ended: false, .. } => Ok((State::Call(calling), Some(Step::NeedBody))),
                 _ => {
                     calling.wanted = None;
                     match calling.talk.answer_read(&[]) {
@@ -486,7 +640,7 @@ impl Exchange {
             Ok(Told::Finished(_)) => self.finish(*calling),
             Ok(Told::Failed { status, text }) => {
                 let Calling { talk, permit, .. } = *calling;
-                let failure = failure(&permit, Code::ApplicationError, &format!("status {status}, {text:?}"));
+                let failure = permit.pool().failure(Code::ApplicationError, &format!("status {status}, {text:?}"));
                 self.at_rest = talk.finish().map(|connection| (permit, connection));
                 Err(failure)
             }
@@ -520,10 +674,31 @@ impl Exchange {
                 calling.head = Vec::new();
                 calling.head_complete = true;
                 calling.since = now;
-                self.response = Some(head);
+                self.response = Some(self.with_session(head, calling.permit.pool()));
+                calling.permit.pool().tell(Event::Answered { begun: self.begun });
+                self.give_up_repeating();
                 Ok((State::Call(calling), Some(Step::Head)))
             }
         }
+    }
+
+    /// Remembers the session that the head begins or goes on with, and lets the browser bring back which server it has.
+    fn with_session(&self, mut head: ResponseHead, pool: &Arc<Pool>) -> ResponseHead {
+        let Some(plan) = &self.plan else { return head };
+        let learned = session::learned(&head);
+        let mark = pool.server().mark;
+        if plan.has_choice()
+            && let Some(SessionKey(key)) = learned.or(self.claims.session)
+        {
+            self.worker.ledger().sticky().learn(key.get(), mark, now_ms());
+        }
+        if let Some(gateway) = plan.gateway_mark() {
+            let ours = WebServerId { gateway, server: mark };
+            if session::sets_web_server_id(&self.claims, learned, ours) {
+                head.headers.push(("Set-Cookie".to_owned(), ours.to_set_cookie()));
+            }
+        }
+        head
     }
 
     fn finish(&mut self, calling: Calling) -> Result<(State, Option<Step>), Failure> {
@@ -562,12 +737,21 @@ impl Exchange {
                 State::Page { body, at: 0, head_told: false }
             }
         };
+        self.worker.member().count_failure(failure.code as u16);
         self.failure = Some(failure);
     }
 }
 
+/// A browser that left before its answer had begun.
+const CLIENT_LEFT: u16 = 499;
+
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let status = self.response.as_ref().map_or(CLIENT_LEFT, |response| response.status);
+        let server = self.serving.as_ref().map(|serving| serving.pool().row());
+        let path = self.plan.as_ref().and_then(Plan::path);
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.worker.member().count_answer(server, path, status, micros);
         self.sleeper.retire();
         if let Some((permit, connection)) = self.at_rest.take() {
             permit.put_back(connection);
@@ -581,11 +765,11 @@ impl Calling {
     }
 
     fn broken(&self, error: TalkError) -> Failure {
-        broken(&self.permit, &error, self.stage())
+        self.permit.pool().broken(&error, self.stage())
     }
 
     fn failure(&self, code: Code, what: &str) -> Failure {
-        failure(&self.permit, code, what)
+        self.permit.pool().failure(code, what)
     }
 
     fn timed_out(&self) -> Failure {
@@ -594,18 +778,9 @@ impl Calling {
     }
 }
 
-fn broken(permit: &Permit, error: &TalkError, stage: Stage) -> Failure {
-    let has_certificate = permit.pool().server().tls.certificate_file.is_some();
-    match error {
-        TalkError::Link(error) => {
-            failure(permit, diagnosis::code_of(error, stage, has_certificate), &diagnosis::describe(error))
-        }
-        TalkError::Wire(error) => failure(permit, diagnosis::code_of_wire(error, stage, false), &error.to_string()),
-    }
-}
-
-fn failure(permit: &Permit, code: Code, what: &str) -> Failure {
-    Failure::new(code, format!("{}: {what}", describe_server(&permit.pool().server(), None)))
+/// Failures after which the connections that were made before are not trusted: the server has probably been restarted.
+fn smells_of_restart(code: Code) -> bool {
+    matches!(code, Code::ConnectRefused | Code::ConnectionLost | Code::AnswerCut | Code::ServerDisconnected)
 }
 
 /// The host's id if it can stand in a page and a log line, else one of the worker's.

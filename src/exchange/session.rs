@@ -14,7 +14,6 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU64;
-use std::path::Path;
 
 use super::request::Request;
 use super::response::ResponseHead;
@@ -72,13 +71,18 @@ pub fn claims(request: &Request) -> Claims {
     claims
 }
 
-/// The session named by a form, for a request that has none by [`claims`]. `body` is the whole of a body that is short enough to
-/// be sent with the call; of longer ones the server is chosen before they have been read.
-pub fn session_in_form(request: &Request, body: &[u8]) -> Option<SessionKey> {
+/// Whether a request's body is a form, which may name the session of a request that has none by [`claims`].
+pub fn is_form(request: &Request) -> bool {
     let is_type = |(name, _): &&(&[u8], &[u8])| name.eq_ignore_ascii_case(b"content-type");
-    let (_, value) = request.headers.iter().find(is_type)?;
-    let media_type = value.split(|&byte| byte == b';').next()?.trim_ascii();
-    media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded").then(|| field(body))?
+    let media_type =
+        request.headers.iter().find(is_type).and_then(|(_, value)| value.split(|&byte| byte == b';').next());
+    media_type.is_some_and(|it| it.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
+}
+
+/// The session that a form names. `body` is the whole of a body that is short enough to be sent with the call; of longer
+/// ones the server is chosen before they have been read.
+pub fn session_in_form(body: &[u8]) -> Option<SessionKey> {
+    field(body)
 }
 
 /// The session that an answer begins, or goes on with under a new token.
@@ -114,11 +118,6 @@ impl WebServerId {
         cookie.extend_from_slice(b"; path=/; httpOnly");
         cookie
     }
-}
-
-/// The mark of a gateway: of the machine it runs on and the file that it reads, so that it outlives a restart.
-pub fn gateway_mark(machine: &str, configuration: &Path) -> Mark {
-    Mark::of(&format!("{machine}\0{}", configuration.display()))
 }
 
 /// The cookies of one header.
@@ -206,7 +205,10 @@ fn key_of(token: &[u8]) -> Option<SessionKey> {
 mod tests {
     use proptest::prelude::*;
 
+    use std::path::Path;
+
     use super::*;
+    use crate::profile::gateway_mark;
 
     fn key(token: &str) -> Option<SessionKey> {
         key_of(token.as_bytes())
@@ -268,9 +270,10 @@ mod tests {
         ] {
             let headers: [(&[u8], &[u8]); 1] = [(b"content-type", media_type.as_bytes())];
             let request = Request { headers: &headers, ..Request::default() };
-            assert_eq!(session_in_form(&request, body.as_bytes()), expected, "{media_type} {body}");
+            let found = is_form(&request).then(|| session_in_form(body.as_bytes())).flatten();
+            assert_eq!(found, expected, "{media_type} {body}");
         }
-        assert_eq!(session_in_form(&Request::default(), b"CSPCHD=one"), None);
+        assert!(!is_form(&Request::default()));
     }
 
     fn answer(cookies: &[&str]) -> ResponseHead {
@@ -321,7 +324,7 @@ mod tests {
             headers.push((b"cookie", named.as_bytes()));
             let request = Request { target: &target, headers: &headers, ..Request::default() };
             prop_assert!(claims(&request).session.is_some());
-            let _ = session_in_form(&request, &body);
+            let _ = (is_form(&request), session_in_form(&body));
             let headers = cookies.into_iter().map(|value| ("set-cookie".to_owned(), value)).collect();
             let _ = learned(&ResponseHead { status: 200, reason: String::new(), headers, length: None });
         }

@@ -41,6 +41,7 @@ pub use server::ServerRow;
 use server::{Name, find_or_claim, key_of};
 use session::SessionTable;
 pub use snapshot::{ConnectionNow, PathNow, Series, ServerNow, Snapshot, WorkerNow};
+use sticky::StickyTable;
 
 /// The most workers at once, of all generations and web servers.
 pub const WORKERS: usize = 2048;
@@ -80,6 +81,7 @@ pub struct Layout {
     connections: [ConnectionRow; CONNECTIONS],
     counters: Counters,
     sessions: SessionTable,
+    sticky: StickyTable,
 }
 
 // SAFETY: atomics alone, and arrays and structs of them.
@@ -136,6 +138,11 @@ impl Ledger {
     /// A ledger without a name, for this process and those it forks.
     pub fn anonymous() -> io::Result<Arc<Ledger>> {
         Ok(Arc::new(Ledger { mapping: new_anonymous()?, path: None }))
+    }
+
+    /// The servers that sessions belong to.
+    pub fn sticky(&self) -> &StickyTable {
+        &self.layout().sticky
     }
 
     /// The sessions and lock-outs of the management pages.

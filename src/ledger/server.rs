@@ -16,7 +16,7 @@ pub struct ServerRow {
     /// Connections that were open at this time are not used again: the server has probably been restarted.
     restarted: AtomicU64,
     /// How it does; see [`crate::pool`].
-    pub health: [AtomicU64; 2],
+    pub health: AtomicU64,
     /// Until when somebody is trying it out.
     pub probe: AtomicU64,
     /// What is left for retries.

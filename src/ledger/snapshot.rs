@@ -50,7 +50,8 @@ pub struct ServerNow {
     pub row: usize,
     pub name: String,
     pub wish: u32,
-    pub health: [u64; 2],
+    /// See [`crate::pool::health`].
+    pub health: u64,
     pub open: usize,
     pub busy: usize,
     pub queued: u32,
@@ -128,7 +129,7 @@ impl Ledger {
                 row,
                 name: server.name(),
                 wish: server.wish.load(super::Ordering::Relaxed),
-                health: [0, 1].map(|word| server.health[word].load(super::Ordering::Relaxed)),
+                health: server.health.load(super::Ordering::Relaxed),
                 open: mine().count(),
                 busy: mine().filter(|connection| connection.state == ConnectionState::Busy).count(),
                 queued: workers.iter().map(|worker| layout.workers[worker.row].waiting(row)).sum(),

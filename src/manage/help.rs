@@ -24,6 +24,22 @@ const JAPANESE: &[(SectionKind, &str, &str)] = &[
     (System, "Server_Response_Timeout", "応答中にサーバーが何も送らずにいられる秒数。"),
     (System, "Queued_Request_Timeout", "要求が接続の空きを待てる秒数。"),
     (System, "No_Activity_Timeout", "未使用の接続を閉じるまでの秒数。空白の場合は閉じません。"),
+    (System, "Sclera_Queue_Limit", "各ワーカーでサーバーへの接続を待てる要求の最大数。空白の場合は制限しません。"),
+    (
+        System,
+        "Sclera_Runtime_Directory",
+        "全ワーカーが共有し `sclera status` が読むメモリー (台帳) のディレクトリ。なければ作成されます。",
+    ),
+    (
+        System,
+        "Sclera_Maximum_Age",
+        "この秒数を過ぎた接続は未使用になり次第閉じられます (一部は最大 1 割早く)。0 の場合は閉じません。",
+    ),
+    (
+        System,
+        "Sclera_Resolve_Interval",
+        "サーバー名のアドレスをバックグラウンドで引き直すまでの秒数。0 の場合は接続のたびに引き直します。",
+    ),
     (System, "Sclera_Password_Command_Timeout", "パスワードを出力する {command} の最大実行秒数。"),
     (System, "Sclera_Encode_Passwords", "Web サーバーの起動時に、ファイル内の平文パスワードを符号化するかどうか。"),
     (

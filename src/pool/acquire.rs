@@ -92,6 +92,11 @@ impl Acquire {
         }
     }
 
+    /// Whose connection it is to be.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// What has to happen before driving makes sense.
     pub fn wants(&self) -> Wants {
         match &self.state {

@@ -14,7 +14,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::Pool;
 use super::configuration::Watch;
+use super::errand::Errands;
 use super::names::Names;
+use super::probe;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
 use crate::event_log::{Level, Log};
@@ -50,6 +52,7 @@ impl Caretaker {
     pub fn start(
         view: Arc<RwLock<Arc<View>>>,
         names: Arc<Names>,
+        errands: Arc<Errands>,
         watch: Option<Watch>,
         member: Arc<Member>,
         log: Log,
@@ -58,7 +61,7 @@ impl Caretaker {
         let shared = desk.clone();
         let body = move || {
             let (rotation, next_look, retired) = (Rotation::default(), Instant::now(), Vec::new());
-            let mut duties = Duties { view, names, watch, log, rotation, next_look, retired };
+            let mut duties = Duties { view, names, errands, watch, log, rotation, next_look, retired };
             shared.attend(&mut duties);
             shared.work.lock().ended = true;
             shared.ended.notify_all();
@@ -94,6 +97,7 @@ impl Drop for Caretaker {
 struct Duties {
     view: Arc<RwLock<Arc<View>>>,
     names: Arc<Names>,
+    errands: Arc<Errands>,
     watch: Option<Watch>,
     log: Log,
     rotation: Rotation,
@@ -109,6 +113,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const ROUND: Duration = Duration::from_secs(2);
 /// The same while requests wait for a connection.
 const ROUND_OF_WAITING: Duration = Duration::from_millis(100);
+/// The same while a server is out of use that is to be tried again.
+const ROUND_OF_CHECKS: Duration = Duration::from_millis(250);
 
 impl Desk {
     fn attend(&self, duties: &mut Duties) {
@@ -141,7 +147,9 @@ impl Duties {
         let certificates = view.uses_certificates().then_some(rotation::LOOK);
         let names = self.names.period(view.pools());
         let waiting = self.pools().iter().any(|pool| pool.has_waiting()).then_some(ROUND_OF_WAITING);
-        let periods = idle.chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).chain(names).chain(waiting);
+        let checks = view.checked().any(|pool| pool.is_ejected()).then_some(ROUND_OF_CHECKS);
+        let periods =
+            idle.chain(checks).chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).chain(names).chain(waiting);
         periods.min().unwrap_or(ROUND).min(ROUND)
     }
 
@@ -172,6 +180,7 @@ impl Duties {
         self.retired.retain(|pool| pool.strong_count() > 0);
         unharmed(|| self.names.round(view.pools(), now, &self.log));
         self.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
+        view.checked().for_each(|pool| unharmed(|| self.check(pool)));
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {
             self.next_look = now + rotation::LOOK;
@@ -185,6 +194,18 @@ impl Duties {
                 let gone = reload(&self.view, watch, member, &self.log);
                 self.retired.extend(gone);
             });
+        }
+    }
+}
+
+impl Duties {
+    /// Has a server checked, if it is time and no other worker does it.
+    fn check(&self, pool: &Arc<Pool>) {
+        let Some(interval) = pool.server().health_interval else { return };
+        if pool.is_due_for_check(interval) {
+            let (pool, names) = (pool.clone(), self.names.clone());
+            // If there is no thread to be had, the next round tries again, here or in another worker.
+            let _ = self.errands.submit(Box::new(move || probe::check(&pool, &names)));
         }
     }
 }

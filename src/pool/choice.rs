@@ -215,6 +215,12 @@ impl Candidate {
     }
 }
 
+impl Candidate {
+    /// Fills places that no server has.
+    pub(super) const ABSENT: Candidate =
+        Candidate { mark: Mark::NONE, wish: Wish::Disabled, admission: Admission::No, weight: 1, busy: 0 };
+}
+
 impl Attempts {
     fn none() -> Attempts {
         Attempts { list: [Attempt::default(); MOST_CANDIDATES], count: 0 }

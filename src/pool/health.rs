@@ -268,6 +268,11 @@ impl Health {
         }
     }
 
+    /// Whether it gets requests like any other, or a growing share of them.
+    pub fn is_in_use(self) -> bool {
+        self.state == State::Serving
+    }
+
     /// Failures in a row that have not ejected it yet.
     pub fn failures(self) -> u8 {
         self.failures

@@ -9,6 +9,7 @@
 //! requests wait also asks for idle connections of other workers.
 
 mod acquire;
+mod budget;
 pub mod caretaker;
 pub mod choice;
 pub mod configuration;
@@ -16,6 +17,8 @@ pub mod errand;
 mod fresh;
 pub mod health;
 pub mod names;
+pub mod plan;
+mod probe;
 pub mod rotation;
 pub mod session;
 pub mod view;
@@ -31,13 +34,18 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use acquire::Acquire;
+pub use budget::Budget;
+use choice::{Candidate, Mode};
 use fresh::{Fresh, Named};
+use health::{Admission, Event, Health, Policy, Wish};
 use parking_lot::{Mutex, RwLock};
 use rotation::Loaded;
 use rustls::HandshakeKind;
 use watch::{Stamps, Watched};
 
-use crate::connection::Connection;
+use crate::connection::diagnosis::{self, Stage};
+use crate::connection::opening::describe_server;
+use crate::connection::{Connection, TalkError};
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
@@ -149,6 +157,12 @@ enum Place {
 enum Grant {
     Connection(Box<Connection>, Rights),
     Permit(Rights),
+}
+
+/// A request that a server is answering, or is to answer as soon as there is a connection. Dropping it ends it.
+#[derive(Debug)]
+pub struct Serving {
+    pool: Arc<Pool>,
 }
 
 /// One of the connections that a session may use at once. Dropping it gives it back.
@@ -493,6 +507,113 @@ impl Pool {
         }
     }
 
+    /// What is known of the server now, for choosing among several.
+    pub(crate) fn candidate(&self, mode: Mode, now: u64) -> Candidate {
+        let server = self.server.read();
+        let row = self.server_row();
+        Candidate {
+            mark: server.mark,
+            wish: Wish::from(row.wish.load(Ordering::Relaxed)),
+            admission: match mode {
+                Mode::Single => Admission::Normal,
+                _ => Health::unpack(row.health.load(Ordering::Acquire)).admits(now, &Policy::of(&server)),
+            },
+            weight: server.weight,
+            busy: if mode == Mode::LeastBusy { self.member.busy(self.row) } else { 0 },
+        }
+    }
+
+    /// Claims the trial of an ejected server for one request or check; `false` if somebody else has it.
+    pub(crate) fn claim_trial(&self) -> bool {
+        let policy = Policy::of(&self.server());
+        let word = &self.server_row().health;
+        let now = word.load(Ordering::Acquire);
+        Health::unpack(now).claim(ledger::now_ms(), &policy).is_some_and(|claimed| {
+            word.compare_exchange(now, claimed.pack(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })
+    }
+
+    /// Whether it is this worker's turn to check the server: an ejected one when its trial is due, another one each
+    /// `interval`. Whoever gets `true` has to check it.
+    fn is_due_for_check(&self, interval: Duration) -> bool {
+        let row = self.server_row();
+        match (Wish::from(row.wish.load(Ordering::Relaxed)), self.is_ejected()) {
+            (Wish::Disabled, _) => false,
+            (_, true) => self.claim_trial(),
+            (_, false) => row.claim_probe(now_ms(), ledger::in_ms(interval)),
+        }
+    }
+
+    /// Tells all workers what happened to the server.
+    pub fn tell(&self, event: Event) {
+        let server = self.server();
+        let policy = Policy::of(&server);
+        let word = &self.server_row().health;
+        let mut before = word.load(Ordering::Acquire);
+        let after = loop {
+            let after = Health::unpack(before).after(event, now_ms(), &policy);
+            if after.pack() == before {
+                return;
+            }
+            match word.compare_exchange_weak(before, after.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break after,
+                Err(other) => before = other,
+            }
+        };
+        let now = now_ms();
+        match (Health::unpack(before).is_in_use(), after.is_in_use(), event) {
+            (true, false, Event::Failed { code, .. } | Event::CheckFailed { code, .. }) => {
+                self.member.count(self.row, Counter::Ejections);
+                let text = format!("server {}: out of use for a while after {code} {}", server.name, code.name());
+                self.log.write(Level::Warning, &text);
+            }
+            (false, true, _) => {
+                let text = format!("server {}: in use again ({})", server.name, after.word(now, &policy));
+                self.log.write(Level::Notice, &text);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a broken conversation with the server means.
+    pub fn broken(&self, error: &TalkError, stage: Stage) -> Failure {
+        let has_certificate = self.server.read().tls.certificate_file.is_some();
+        match error {
+            TalkError::Link(error) => {
+                self.failure(diagnosis::code_of(error, stage, has_certificate), &diagnosis::describe(error))
+            }
+            TalkError::Wire(error) => self.failure(diagnosis::code_of_wire(error, stage, false), &error.to_string()),
+        }
+    }
+
+    /// A failure that names the server.
+    pub fn failure(&self, code: Code, what: &str) -> Failure {
+        Failure::new(code, format!("{}: {what}", describe_server(&self.server.read(), None)))
+    }
+
+    /// Whether the server is ejected, as far as its health says.
+    pub fn is_ejected(&self) -> bool {
+        !Health::unpack(self.server_row().health.load(Ordering::Acquire)).is_in_use()
+    }
+
+    /// Takes one from what there is for sending requests to this server again; `false` if there is nothing left.
+    pub fn spend_retry(&self) -> bool {
+        let word = &self.server_row().retries;
+        let spend = |now: u64| Budget::unpack(now).spent(now_ms()).map(Budget::pack);
+        word.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).is_ok()
+    }
+
+    /// A request is sent for the first time, which earns a part of a retry.
+    pub fn earn_retry(&self) {
+        let word = &self.server_row().retries;
+        let now = word.load(Ordering::Relaxed);
+        let earned = Budget::unpack(now).earned(now_ms()).pack();
+        if earned != now {
+            // Whoever is quicker has earned for both.
+            let _ = word.compare_exchange(now, earned, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
     /// Something went wrong that smells of a restart of the server: no worker uses connections of before again.
     pub fn note_restart(&self) {
         self.server_row().note_restart(now_ms());
@@ -618,6 +739,24 @@ impl Drop for Ticket {
             }
             Place::Left => {}
         }
+    }
+}
+
+impl Serving {
+    /// A request goes to this server.
+    pub fn begin(pool: &Arc<Pool>) -> Serving {
+        pool.member.begin_request(pool.row);
+        Serving { pool: pool.clone() }
+    }
+
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.pool.member.end_request(self.pool.row);
     }
 }
 

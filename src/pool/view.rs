@@ -3,6 +3,7 @@
 //! A reload makes a second view beside the first. Requests that run keep the pool they began with; the next ones get
 //! theirs from the new view. A server whose settings and files are the same keeps its pool, and so its connections.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Pool;
@@ -11,7 +12,7 @@ use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
 use crate::ledger::Member;
-use crate::profile::{Profile, Route, Security};
+use crate::profile::{Mark, Profile, Route, Security, gateway_mark};
 
 /// The profile, and what belongs to it.
 #[derive(Debug)]
@@ -23,6 +24,12 @@ pub struct View {
     /// `MAX_CONNECTIONS` as it was when the web server started.
     limit: Option<u32>,
     member: Arc<Member>,
+    /// The rows of the application paths in the ledger.
+    paths: HashMap<String, usize>,
+    /// What this gateway is told from others by, if it sets a cookie.
+    gateway: Option<Mark>,
+    /// Positions of the pools whose servers have alternatives: they are checked from time to time.
+    checked: Vec<usize>,
 }
 
 impl View {
@@ -52,7 +59,50 @@ impl View {
             log.write(Level::Error, &failure.to_string());
             profile = Err(failure);
         }
-        View { profile, pools, limit, member: member.clone() }
+        View::new(profile, pools, limit, member.clone())
+    }
+
+    fn new(
+        profile: Result<Arc<Profile>, Failure>,
+        pools: Vec<Arc<Pool>>,
+        limit: Option<u32>,
+        member: Arc<Member>,
+    ) -> View {
+        let mut paths = HashMap::new();
+        let mut gateway = None;
+        if let Ok(profile) = &profile {
+            for application in &profile.applications {
+                if let Some(row) = member.ledger().path_row(&application.path) {
+                    paths.insert(application.path.clone(), row);
+                }
+            }
+            if profile.system.web_server_id_cookie {
+                let machine = rustix::system::uname();
+                gateway = Some(gateway_mark(&machine.nodename().to_string_lossy(), &profile.path));
+            }
+        }
+        let checked = profile.as_ref().map(|profile| profile.servers_with_alternatives()).unwrap_or_default();
+        View { profile, pools, limit, member, paths, gateway, checked }
+    }
+
+    /// This worker's part in what all workers share.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// The row of an application path in the ledger; `None` if it had no room for it.
+    pub fn path_row(&self, path: &str) -> Option<usize> {
+        self.paths.get(path).copied()
+    }
+
+    /// The pools whose servers have alternatives.
+    pub fn checked(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.checked.iter().filter_map(|&at| self.pools.get(at))
+    }
+
+    /// The mark of this gateway for its cookie; `None` if it sets none.
+    pub fn gateway_mark(&self) -> Option<Mark> {
+        self.gateway
     }
 
     /// The view that follows this one with a new profile. Nothing of this one changes until [`View::succeeds`] is told.
@@ -83,7 +133,7 @@ impl View {
             }
         }
         match failures.is_empty() {
-            true => Ok(View { profile: Ok(profile), pools, limit: Some(limit), member: self.member.clone() }),
+            true => Ok(View::new(Ok(profile), pools, Some(limit), self.member.clone())),
             false => Err(failures),
         }
     }

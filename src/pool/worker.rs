@@ -51,8 +51,14 @@ impl Worker {
         let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
         let errands = Arc::new(Errands::default());
         let source = configuration.source();
-        let caretaker =
-            Caretaker::start(view.clone(), names.clone(), configuration.watch(), member.clone(), log.clone())?;
+        let caretaker = Caretaker::start(
+            view.clone(),
+            names.clone(),
+            errands.clone(),
+            configuration.watch(),
+            member.clone(),
+            log.clone(),
+        )?;
         let mut id = [0; 8];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let id = u64::from_ne_bytes(id);

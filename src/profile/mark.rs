@@ -2,6 +2,7 @@
 //! reloads and restarts, wherever the server stands in the file.
 
 use std::fmt;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -13,6 +14,9 @@ pub struct Mark([u8; Mark::LENGTH]);
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 impl Mark {
+    /// Of no server.
+    pub const NONE: Mark = Mark([0; Mark::LENGTH]);
+
     /// Bytes of a mark.
     pub const LENGTH: usize = 4;
 
@@ -53,6 +57,11 @@ impl Mark {
     pub fn bytes(self) -> [u8; Mark::LENGTH] {
         self.0
     }
+}
+
+/// The mark of a gateway: of the machine it runs on and the file that it reads, so that it outlives a restart.
+pub fn gateway_mark(machine: &str, configuration: &Path) -> Mark {
+    Mark::of(&format!("{machine}\0{}", configuration.display()))
 }
 
 impl fmt::Debug for Mark {

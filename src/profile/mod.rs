@@ -58,7 +58,7 @@ pub use explain::Explanation;
 pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
 pub use management::{Management, ManagementPassword, Role};
-pub use mark::Mark;
+pub use mark::{Mark, gateway_mark};
 pub use quote::{Quote, Quotes};
 pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};

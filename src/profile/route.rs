@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::application::MOST_CANDIDATES;
 use super::{Alternatives, Application, Balance, Candidates, Profile, Server};
@@ -103,6 +103,11 @@ impl Routes {
         }
         let hosts = hosts.into_iter().map(|(host, paths)| (host, Table::new(paths))).collect();
         Routes { paths: Table::new(paths), hosts, others }
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let tables = self.hosts.iter().map(|(_, table)| table).chain([&self.paths]);
+        tables.flat_map(|table| &table.paths).map(|path| &path.destination)
     }
 
     /// The profile that answers: of exactly this host, of the host without `www.`, or of any host. Allocates nothing.
@@ -254,6 +259,15 @@ impl Profile {
             (None, Some(server)) => Route::ServerDisabled { server, application },
             (None, None) => Route::NoServer { detail: self.missing_server(application) },
         }
+    }
+
+    /// Indexes of the servers that answer for a path together with others.
+    pub fn servers_with_alternatives(&self) -> Vec<usize> {
+        let several =
+            |candidates: &&Candidates| candidates.mode != Alternatives::Disabled && candidates.servers.len() > 1;
+        let all = self.routes.destinations().map(|destination| &destination.candidates).filter(several);
+        let servers: BTreeSet<usize> = all.flat_map(|candidates| candidates.servers.iter().copied()).collect();
+        servers.into_iter().collect()
     }
 
     fn missing_server(&self, application: Option<&Application>) -> String {

@@ -1,0 +1,81 @@
+//! An active check of a server: a login, and the request for our gateway object's handle as its ping, which needs nothing
+//! on the server. The connection stays in the pool.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::health::Event;
+use super::names::Names;
+use super::wake::{ReadyList, Sleeper};
+use super::{Acquire, Lease, Pool};
+use crate::connection::diagnosis::Stage;
+use crate::connection::{Connection, TalkError, Told, wait_for};
+use crate::failure::{Code, Failure};
+use crate::ledger::now_ms;
+use crate::wire::conversation::handle_number;
+use crate::wire::element::Element;
+use crate::wire::reader::Reader;
+
+/// Checks a server and tells its health. Blocks within `Sclera_Connect_Timeout`, twice at most.
+pub(super) fn check(pool: &Arc<Pool>, names: &Names) {
+    let begun = now_ms();
+    // With every connection at work there is nothing to spare for a check, and no need of one.
+    let Some(permit) = pool.spare_permit() else { return };
+    let event = match connect(permit, names).and_then(ping) {
+        Ok((permit, connection)) => {
+            permit.put_back(connection);
+            Event::CheckPassed { begun }
+        }
+        Err(failure) => Event::CheckFailed { begun, code: failure.code },
+    };
+    pool.tell(event);
+}
+
+fn connect(permit: super::Permit, names: &Names) -> Result<Lease, Failure> {
+    let ready = ReadyList::new().map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    let sleeper = Sleeper::new(ready, None);
+    let waker = sleeper.waker();
+    let mut acquire = Acquire::reopen(permit, names, &waker, Instant::now())?;
+    loop {
+        if let Some(lease) = acquire.drive(names, &waker, Instant::now())? {
+            return Ok(lease);
+        }
+        let wants = acquire.wants();
+        match wants.fd {
+            None => sleeper.sleep(wants.deadline),
+            Some(_) => wait_for(wants).map_err(|error| Failure::new(Code::Internal, error.to_string()))?,
+        }
+    }
+}
+
+fn ping(lease: Lease) -> Result<(super::Permit, Connection), Failure> {
+    let Lease { connection, permit, .. } = lease;
+    let pool = permit.pool().clone();
+    let deadline = Instant::now() + pool.server().connect_timeout;
+    let broken = |error: &TalkError| pool.broken(error, Stage::AwaitAnswer);
+    let mut talk = connection
+        .begin(|conversation, out| conversation.make_proxy(out))
+        .map_err(|error| broken(&TalkError::Link(error)))?;
+    loop {
+        talk.set_ready();
+        match talk.drive().map_err(|error| broken(&error))? {
+            Told::Wait if Instant::now() >= deadline => {
+                return Err(pool.failure(Code::LoginTimeout, "it did not answer a check"));
+            }
+            Told::Wait => {
+                let waited = wait_for(talk.wants(Some(deadline)));
+                waited.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+            }
+            Told::Finished(payload) => {
+                let handle = Element::read(&mut Reader::new(&payload));
+                let handle = handle.map_err(|error| pool.failure(Code::ProtocolViolation, &error.to_string()))?;
+                let handle = handle_number(handle.value.to_text().as_bytes()).to_vec();
+                let strange = || pool.failure(Code::ProtocolViolation, "bytes follow the answer to a check");
+                let mut connection = talk.finish().ok_or_else(strange)?;
+                connection.facts_mut().gateway_object = Some(handle);
+                return Ok((permit, connection));
+            }
+            _ => return Err(pool.failure(Code::ProtocolViolation, "it did not answer a check as it should")),
+        }
+    }
+}
