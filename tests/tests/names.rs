@@ -296,13 +296,15 @@ fn nginx_gets_past_dead_addresses_of_the_systems_resolver_and_follows_a_change()
     let locations = "location /csp { CSP on; }";
     let nginx = Nginx::start_with(&scene, Settings { locations, hosts: Some(&hosts), ..Settings::default() });
     // Each connection ends after a second, so that many are made while others rest.
-    while server.counts().connections < 12 {
+    let several_end = wait_until(|| {
         std::thread::scope(|threads| {
             for _ in 0..4 {
                 threads.spawn(|| assert_eq!(nginx.get("/csp/demo/status/200").status, 200));
             }
         });
-    }
+        (server.counts().connections >= 12).then_some(())
+    });
+    assert!(several_end.is_some(), "{}", nginx.error_log());
     let next = superserver("127.0.0.2", server.port());
     names(&["127.0.0.2"]);
     assert!(nginx.wait_for_log("iris.test has other addresses: 127.0.0.2; before: 127.0.0.1, 127.0.0.2, 127.0.0.3"));
