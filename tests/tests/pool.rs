@@ -1,6 +1,7 @@
 //! Connections are shared, limited, checked before they serve again, and never used after a doubt.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -122,24 +123,50 @@ fn a_connection_on_which_the_server_spoke_unasked_is_not_used() {
     }
 }
 
-#[test]
-fn a_request_that_may_have_reached_the_server_is_not_sent_again() {
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    let port = peer::listen(|stream| {
+/// A server that answers the first call of each connection and breaks the connection at the second; and how many calls it
+/// has got.
+fn breaks_at_the_second_call() -> (u16, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = calls.clone();
+    let port = peer::listen(move |stream| {
         let mut server = peer::Superserver::new(stream);
         let Some(call) = server.await_call() else { return };
-        CALLS.fetch_add(1, Ordering::SeqCst);
+        seen.fetch_add(1, Ordering::SeqCst);
         server.give_back(&call, OK);
         if server.message().is_some() {
-            CALLS.fetch_add(1, Ordering::SeqCst);
+            seen.fetch_add(1, Ordering::SeqCst);
         }
         server.close();
     });
+    (port, calls)
+}
+
+#[test]
+fn a_post_that_may_have_reached_the_server_is_not_sent_again() {
+    let (port, calls) = breaks_at_the_second_call();
     let gateway = Gateway::local(&format!("TCP_Port={port}"));
     assert_eq!(gateway.get("/").status, 200);
-    let second = gateway.get("/");
+    let second = gateway.send("POST", "/", BodyLength::Known(2), &mut &b"ab"[..]);
     assert_eq!((second.status, second.failure), (502, Some(Code::ConnectionLost)));
-    assert_eq!(CALLS.load(Ordering::SeqCst), 2);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_get_whose_connection_breaks_before_an_answer_is_sent_again() {
+    let (port, calls) = breaks_at_the_second_call();
+    let gateway = Gateway::local(&format!("TCP_Port={port}"));
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn without_retries_a_get_is_sent_once() {
+    let (port, calls) = breaks_at_the_second_call();
+    let gateway = Gateway::local(&format!("TCP_Port={port}\n[SYSTEM]\nSclera_Retries=0\n"));
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!(gateway.get("/").failure, Some(Code::ConnectionLost));
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 #[test]
