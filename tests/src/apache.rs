@@ -102,12 +102,16 @@ impl WebServer for Apache {
         // Before it says so for the first time it does not listen to signals, and one would end it.
         assert!(wait_until(|| (resumed() > 0).then_some(())).is_some(), "{}", self.error_log());
         let (before, old) = (resumed(), self.workers());
-        self.server.signal(Signal::USR1);
+        self.ask_reload();
         wait_until(|| {
             let now = self.workers();
             (resumed() > before && !now.is_empty() && old.iter().all(|pid| !now.contains(pid))).then_some(true)
         })
         .unwrap_or_else(|| panic!("the restart has no outcome: {}", self.error_log()))
+    }
+
+    fn ask_reload(&self) {
+        self.server.signal(Signal::USR1);
     }
 
     fn stop(mut self) -> bool {

@@ -112,7 +112,7 @@ impl WebServer for Nginx {
     fn reload(&self) -> bool {
         let old = self.workers();
         let refusals = self.refusals();
-        self.server.signal(Signal::HUP);
+        self.ask_reload();
         wait_until(|| {
             let now = self.workers();
             if self.refusals() > refusals {
@@ -122,6 +122,10 @@ impl WebServer for Nginx {
             replaced.then_some(true)
         })
         .unwrap_or_else(|| panic!("the reload has no outcome: {}", self.error_log()))
+    }
+
+    fn ask_reload(&self) {
+        self.server.signal(Signal::HUP);
     }
 
     fn stop(mut self) -> bool {

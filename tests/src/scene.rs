@@ -70,6 +70,17 @@ impl Scene {
         scene
     }
 
+    /// Keeps the directory, for whoever wants to look into it.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
+    /// The superserver's port.
+    pub fn superserver_port(&self) -> u16 {
+        self.port
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -83,6 +94,13 @@ impl Scene {
         if let Some(superserver) = self.superserver.take() {
             superserver.stop();
         }
+    }
+
+    /// Starts a superserver again, on the port of the one before.
+    pub fn resume_superserver(&mut self, set_up: impl FnOnce(Options) -> Options) {
+        let options = Options::merge_file(self.directory().join("superserver.cpf")).port(self.port);
+        let superserver = Superserver::start(set_up(options)).unwrap_or_else(|error| panic!("{error}"));
+        self.superserver = Some(superserver);
     }
 
     pub fn csp_ini(&self) -> PathBuf {

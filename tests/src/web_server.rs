@@ -19,6 +19,9 @@ pub trait WebServer: Sized {
     /// Makes it read its configuration again. Waits for the outcome: whether the new one is in force.
     fn reload(&self) -> bool;
 
+    /// Asks it to read its configuration again, and does not wait.
+    fn ask_reload(&self);
+
     /// Ends it gracefully: requests under way are finished. Whether it did so by itself, without an error.
     fn stop(self) -> bool;
 
