@@ -68,8 +68,18 @@ pub struct Round {
     pub time: Duration,
     /// `Maximum_Server_Connections`.
     pub limit: u32,
-    /// Whether anything breaks.
-    pub rough: bool,
+    pub trouble: Trouble,
+}
+
+/// What is done to the web server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// It reads its configuration again, this often.
+    Reloads(Duration),
+    /// Everything breaks.
+    Everything,
 }
 
 /// What can happen to a web server.
@@ -133,12 +143,14 @@ pub fn play(round: &Round) -> Figures {
 }
 
 fn play_with<S: WebServer>(round: &Round, start: impl FnOnce(&Scene) -> S) -> Figures {
-    let manners = if round.rough { MANNERS } else { NO_MANNERS };
+    let rough = round.trouble == Trouble::Everything;
+    let manners = if rough { MANNERS } else { NO_MANNERS };
     let tally = Tally::new(round.requests as usize);
     let counting = Counting { seed: round.seed, manners, tally: tally.clone() };
     let mut scene = Scene::with_application(PATH, counting.clone());
-    let weather = if round.rough { Weather::ROUGH } else { Weather::CALM };
+    let weather = if rough { Weather::ROUGH } else { Weather::CALM };
     let mut proxy = Proxy::start(scene.superserver_port(), round.seed, weather);
+    let runtime = scene.directory().join("run");
     scene.edit_csp_ini(|text| {
         let lines = format!(
             "[LOCAL]\nMaximum_Server_Connections={}\nServer_Response_Timeout=5\nQueued_Request_Timeout=20\n\
@@ -146,9 +158,11 @@ fn play_with<S: WebServer>(round: &Round, start: impl FnOnce(&Scene) -> S) -> Fi
             round.limit
         );
         let port = |port: u16| format!("TCP_Port={port}\n");
-        text.replace(&port(scene.superserver_port()), &port(proxy.port())).replace("[LOCAL]", &lines)
+        let system = format!("[SYSTEM]\nSclera_Runtime_Directory={}", runtime.display());
+        let text = text.replace(&port(scene.superserver_port()), &port(proxy.port()));
+        text.replace("[LOCAL]", &lines).replace("[SYSTEM]", &system)
     });
-    let leftovers = Leftovers::look();
+    let leftovers = Leftovers::look(&runtime);
     let server = start(&scene);
 
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -164,22 +178,33 @@ fn play_with<S: WebServer>(round: &Round, start: impl FnOnce(&Scene) -> S) -> Fi
         answered: answered.clone(),
     };
     let began = Instant::now();
-    let mut causes = Causes::default();
+    // Unless everything breaks, nothing may fail from the beginning.
+    let mut causes = Causes { calm_from: (!rough).then_some(began), ..Causes::default() };
     let report = thread::scope(|scope| {
         let load = scope.spawn(|| load.run());
         let storm = Storm { round, next: &next, began, ended: &|| load.is_finished() };
-        if round.rough {
-            storm.rage(&server, &mut scene, &mut proxy, &counting, &mut causes);
+        match round.trouble {
+            Trouble::None => storm.wait(round.time),
+            Trouble::Reloads(pause) => {
+                while !storm.over() {
+                    server.ask_reload();
+                    causes.reloads += 1;
+                    storm.wait(pause);
+                }
+            }
+            Trouble::Everything => {
+                storm.rage(&server, &mut scene, &mut proxy, &counting, &mut causes);
+                // All that is struck goes, and the gateway may find out that all is well.
+                proxy.set_weather(Weather::CALM);
+                proxy.close_all();
+                let well = || (0..20).all(|_| server.get("/csp/demo/echo").status == 200);
+                if wait_until(|| well().then_some(())).is_none() {
+                    causes.problems.push("it did not recover when everything had become calm".to_owned());
+                }
+                causes.calm_from = Some(Instant::now());
+                storm.subside(&answered);
+            }
         }
-        // All that is struck goes, and the gateway may find out that all is well.
-        proxy.set_weather(Weather::CALM);
-        proxy.close_all();
-        let well = || (0..20).all(|_| server.get("/csp/demo/echo").status == 200);
-        if wait_until(|| well().then_some(())).is_none() {
-            causes.problems.push("it did not recover when everything had become calm".to_owned());
-        }
-        causes.calm_from = Some(Instant::now());
-        storm.subside(&answered);
         stop.store(true, Ordering::SeqCst);
         load.join().expect("the clients run to their end")
     });
@@ -211,7 +236,8 @@ struct Storm<'r> {
 
 impl Storm<'_> {
     fn over(&self) -> bool {
-        self.next.load(Ordering::Relaxed) >= self.round.requests / CALM * (CALM - 1)
+        // The rest is for the calm after it.
+        self.next.load(Ordering::Relaxed) >= self.round.requests - self.round.requests / CALM
             || self.began.elapsed() >= self.round.time
             || (self.ended)()
     }
@@ -227,12 +253,9 @@ impl Storm<'_> {
     ) {
         for step in 0.. {
             let (pause, event) = event(self.round.seed, step);
-            let end = Instant::now() + pause;
-            while Instant::now() < end {
-                if self.over() {
-                    return;
-                }
-                thread::sleep(Duration::from_millis(10));
+            self.wait(pause);
+            if self.over() {
+                return;
             }
             causes.events += 1;
             let from = Instant::now();
@@ -277,15 +300,22 @@ impl Storm<'_> {
         }
     }
 
+    /// Lets this time pass, unless the end comes before.
+    fn wait(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.over() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The last requests, to which nothing may happen any more.
     fn subside(&self, answered: &AtomicUsize) {
-        let from = answered.load(Ordering::Relaxed);
-        let enough = self.round.requests / CALM;
-        let end = Instant::now() + if self.round.rough { self.round.time / CALM as u32 } else { self.round.time };
+        let enough = answered.load(Ordering::Relaxed) + (self.round.requests / CALM) as usize;
+        let end = Instant::now() + self.round.time / CALM as u32;
         while Instant::now() < end
             && !(self.ended)()
             && self.next.load(Ordering::Relaxed) < self.round.requests
-            && (!self.round.rough || answered.load(Ordering::Relaxed) < from + enough as usize)
+            && answered.load(Ordering::Relaxed) < enough
         {
             thread::sleep(Duration::from_millis(10));
         }
@@ -318,6 +348,7 @@ fn judge(round: &Round, report: &Report, tally: &Tally, manners: Manners, causes
     let mut figures = Figures::of(report, tally, round.seed, manners);
     figures.killed = causes.killings.len();
     figures.events = causes.events;
+    figures.reloads = causes.reloads;
     figures.strikes = causes.strikes.iter().filter(|strike| strike.fault.is_some()).count();
     figures.violations.extend(causes.problems.iter().cloned());
     for exception in &report.exceptions {

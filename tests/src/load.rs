@@ -148,9 +148,44 @@ enum Read1 {
 }
 
 impl Load {
+    /// Clients that never leave, and send at most so many requests.
+    pub fn steady(port: u16, seed: u64, connections: usize, limit: u64) -> Load {
+        Load {
+            port,
+            seed,
+            manners: Manners { cuts: 0 },
+            connections,
+            next: Arc::default(),
+            limit,
+            stop: Arc::default(),
+            answered: Arc::default(),
+        }
+    }
+
+    /// Sends requests while `act` goes on, which is given the number of answers so far.
+    pub fn during(&self, act: impl FnOnce(&AtomicUsize)) -> Report {
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| self.run());
+            // Also when `act` panics.
+            let stop = Stop(&self.stop);
+            act(&self.answered);
+            drop(stop);
+            sending.join().expect("the clients run to their end")
+        })
+    }
+
     /// Sends requests until the end has come.
     pub fn run(&self) -> Report {
         Crowd::new(self).run()
+    }
+}
+
+/// Ends the sending with itself.
+struct Stop<'l>(&'l AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

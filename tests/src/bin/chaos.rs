@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
-use sclera_tests::chaos::{Figures, Host, Round, play};
+use sclera_tests::chaos::{Figures, Host, Round, Trouble, play};
 
 /// Breaks everything around Apache and Nginx under load, and judges what they made of it.
 #[derive(Parser)]
@@ -48,13 +48,14 @@ fn main() -> ExitCode {
         Some(requests) => (Duration::from_secs(24 * 3600), requests / hosts.len() as u64),
         None => (Duration::from_secs(arguments.seconds) / hosts.len() as u32, TAGS),
     };
+    let trouble = if arguments.calm { Trouble::None } else { Trouble::Everything };
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let mut total = Figures::default();
     for turn in 0.. {
         for &host in &hosts {
             let seed = seed.wrapping_add(turn);
             let time = if arguments.requests.is_some() { time } else { time.min(ROUND) };
-            let round = Round { host, seed, requests, time, limit: arguments.limit, rough: !arguments.calm };
+            let round = Round { host, seed, requests, time, limit: arguments.limit, trouble };
             println!("{} (seed {seed})", host.name());
             let figures = play(&round);
             print!("{figures}");

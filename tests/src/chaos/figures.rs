@@ -29,6 +29,7 @@ pub struct Figures {
     pub most: usize,
     pub events: usize,
     pub killed: usize,
+    pub reloads: usize,
     pub strikes: usize,
     pub crossed: u64,
     pub doubled: u64,
@@ -131,6 +132,7 @@ impl Figures {
         self.most = self.most.max(other.most);
         self.events += other.events;
         self.killed += other.killed;
+        self.reloads += other.reloads;
         self.strikes += other.strikes;
         self.time += other.time;
         self.violations.extend(other.violations.iter().cloned());
@@ -151,8 +153,8 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "  done to them: {} events, {} workers killed, {} connections struck",
-            self.events, self.killed, self.strikes
+            "  done to them: {} events, {} workers killed, {} reloads, {} connections struck",
+            self.events, self.killed, self.reloads, self.strikes
         )?;
         writeln!(f, "  run {} times, {} of them again (GET)", self.executions, self.repeated)?;
         writeln!(

@@ -8,16 +8,20 @@ use crate::process::wait_until;
 
 /// Shared segments that were there before.
 #[derive(Debug)]
-pub struct Leftovers(BTreeSet<PathBuf>);
+pub struct Leftovers {
+    runtime: PathBuf,
+    before: BTreeSet<PathBuf>,
+}
 
 impl Leftovers {
-    pub fn look() -> Leftovers {
-        Leftovers(segments())
+    /// Looks into this runtime directory and where the system keeps segments.
+    pub fn look(runtime: &Path) -> Leftovers {
+        Leftovers { runtime: runtime.to_owned(), before: segments(runtime) }
     }
 
     /// Shared segments that were not there before.
     pub fn new_ones(&self) -> Vec<PathBuf> {
-        segments().difference(&self.0).cloned().collect()
+        segments(&self.runtime).difference(&self.before).cloned().collect()
     }
 }
 
@@ -29,9 +33,10 @@ pub fn never_empty<T>(mut look: impl FnMut() -> Vec<T>) -> Option<Vec<T>> {
     }
 }
 
-fn segments() -> BTreeSet<PathBuf> {
-    let entries = |directory: &str| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries("/dev/shm").chain(entries("/run/sclera")).collect()
+/// Memory that belongs to processes alone needs no look: it goes with the last of them.
+fn segments(runtime: &Path) -> BTreeSet<PathBuf> {
+    let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries(Path::new("/dev/shm")).chain(entries(runtime)).collect()
 }
 
 /// A line of /proc/net/tcp.
