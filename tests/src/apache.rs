@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::host::{Run, run};
 use crate::process::{Server, wait_until};
 use crate::scene::{Scene, free_port, worker_user};
-use crate::web_server::{WebServer, module};
+use crate::web_server::{WebServer, module, preload};
 
 /// What every test may use of httpd's own modules.
 const MODULES: &str =
@@ -146,5 +146,6 @@ fn prepare(scene: &Scene, mpm: Mpm, directives: &str) -> (PathBuf, u16) {
 fn httpd(directory: &std::path::Path) -> Command {
     let mut command = Command::new("/usr/sbin/apache2");
     command.arg("-d").arg(directory).arg("-f").arg(directory.join("httpd.conf")).stdin(Stdio::null());
+    preload(&mut command);
     command
 }

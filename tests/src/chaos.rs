@@ -150,6 +150,7 @@ fn play_with<S: WebServer>(round: &Round, start: impl FnOnce(&Scene) -> S) -> Fi
     let mut scene = Scene::with_application(PATH, counting.clone());
     let weather = if rough { Weather::ROUGH } else { Weather::CALM };
     let mut proxy = Proxy::start(scene.superserver_port(), round.seed, weather);
+    proxy.watch_limit(round.limit as usize);
     let runtime = scene.directory().join("run");
     scene.edit_csp_ini(|text| {
         let lines = format!(
@@ -214,9 +215,13 @@ fn play_with<S: WebServer>(round: &Round, start: impl FnOnce(&Scene) -> S) -> Fi
     figures.time = time;
     figures.most = proxy.most();
     figures.gateway_connections = proxy.accepted();
-    if figures.most > round.limit as usize {
-        let what = format!("{} connections at once, but Maximum_Server_Connections={}", figures.most, round.limit);
-        figures.violations.push(what);
+    let excesses = proxy.excesses();
+    let (at_deaths, others): (Vec<_>, Vec<_>) =
+        excesses.into_iter().partition(|(at, _)| causes.is_just_after_death(*at));
+    figures.excesses_at_deaths = at_deaths.len();
+    if let Some((_, most)) = others.iter().max_by_key(|(_, open)| open) {
+        let what = format!("{most} connections at once, but Maximum_Server_Connections={}", round.limit);
+        figures.violations.push(format!("{what} ({} times)", others.len()));
     }
     figures.violations.extend(clean_up(server, &scene, &proxy, &leftovers));
     if !figures.violations.is_empty() && std::env::var_os("SCLERA_KEEP").is_some() {

@@ -138,6 +138,9 @@ struct Shared {
     links: Mutex<HashMap<u64, Arc<Link>>>,
     accepted: AtomicU64,
     most: AtomicUsize,
+    /// Moments with more than this are noted.
+    limit: AtomicUsize,
+    excesses: Mutex<Vec<(Instant, usize)>>,
     strikes: Mutex<Vec<Strike>>,
 }
 
@@ -198,6 +201,8 @@ impl Proxy {
             links: Mutex::default(),
             accepted: AtomicU64::new(0),
             most: AtomicUsize::new(0),
+            limit: AtomicUsize::new(usize::MAX),
+            excesses: Mutex::default(),
             strikes: Mutex::default(),
         };
         let mut proxy = Proxy { shared: Arc::new(shared), port: 0, accepting: None };
@@ -273,6 +278,16 @@ impl Proxy {
         self.shared.most.load(Ordering::SeqCst)
     }
 
+    /// From now on notes when there are more than so many at once.
+    pub fn watch_limit(&self, limit: usize) {
+        self.shared.limit.store(limit, Ordering::SeqCst);
+    }
+
+    /// When there were more, and how many.
+    pub fn excesses(&self) -> Vec<(Instant, usize)> {
+        lock(&self.shared.excesses).clone()
+    }
+
     /// How many connections have come.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::SeqCst)
@@ -314,7 +329,11 @@ impl Shared {
             {
                 let mut links = lock(&self.links);
                 links.insert(connection, link.clone());
-                self.most.fetch_max(self.open(&links), Ordering::SeqCst);
+                let open = self.open(&links);
+                self.most.fetch_max(open, Ordering::SeqCst);
+                if open > self.limit.load(Ordering::SeqCst) {
+                    lock(&self.excesses).push((Instant::now(), open));
+                }
             }
             let shared = self.clone();
             let carry = move || shared.carry(connection, link, plan);
@@ -323,8 +342,7 @@ impl Shared {
     }
 
     fn open(&self, links: &HashMap<u64, Arc<Link>>) -> usize {
-        let mut polled: Vec<_> =
-            links.values().map(|link| PollFd::new(&link.gateway, PollFlags::RDHUP)).collect();
+        let mut polled: Vec<_> = links.values().map(|link| PollFd::new(&link.gateway, PollFlags::RDHUP)).collect();
         retry(|| poll(&mut polled, Some(&NOW)));
         polled.iter().filter(|fd| !fd.revents().intersects(GONE)).count()
     }
@@ -588,7 +606,8 @@ mod tests {
         assert_ne!(plans(7), plans(8));
         let struck = plans(7).iter().filter(|plan| plan.fault.is_some()).count();
         assert!((200..300).contains(&struck), "{struck} of 500 connections are struck");
-        let kinds: Vec<_> = plans(7).iter().filter_map(|plan| plan.fault.map(|fault| std::mem::discriminant(&fault))).collect();
+        let kinds: Vec<_> =
+            plans(7).iter().filter_map(|plan| plan.fault.map(|fault| std::mem::discriminant(&fault))).collect();
         assert_eq!(kinds.iter().collect::<std::collections::HashSet<_>>().len(), 7);
         let early = plans(7).iter().filter(|plan| plan.after < 2048).count();
         assert!((200..300).contains(&early), "{early} of 500 are struck in their first half, as powers count");

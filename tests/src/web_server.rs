@@ -1,6 +1,7 @@
 //! What tests ask of a web server, whichever it is.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::http::{Answer, Client};
 use crate::root;
@@ -42,6 +43,13 @@ pub trait WebServer: Sized {
         let workers = self.workers();
         assert_eq!(workers.len(), 1, "workers: {workers:?}");
         workers[0]
+    }
+}
+
+/// Lets a web server load the library that `SCLERA_PRELOAD` names before all others, as `make asan` wants it.
+pub fn preload(command: &mut Command) {
+    if let Some(library) = std::env::var_os("SCLERA_PRELOAD") {
+        command.env("LD_PRELOAD", library);
     }
 }
 

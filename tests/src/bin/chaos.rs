@@ -43,7 +43,10 @@ fn main() -> ExitCode {
         u64::from(now.subsec_nanos())
     });
     println!("seed {seed}: SEED={seed} does the same again");
-    let hosts: Vec<Host> = Host::ALL.into_iter().filter(|host| arguments.host.as_deref().is_none_or(|name| named(*host) == name)).collect();
+    let hosts: Vec<Host> = Host::ALL
+        .into_iter()
+        .filter(|host| arguments.host.as_deref().is_none_or(|name| named(*host) == name))
+        .collect();
     let (time, requests) = match arguments.requests {
         Some(requests) => (Duration::from_secs(24 * 3600), requests / hosts.len() as u64),
         None => (Duration::from_secs(arguments.seconds) / hosts.len() as u32, TAGS),

@@ -97,6 +97,13 @@ impl Causes {
         }
     }
 
+    /// Whether a worker was being killed, or had just been: the system drops the locks of a dying process before its
+    /// sockets, so that for a moment its connections are still there although it counts as dead.
+    pub fn is_just_after_death(&self, at: Instant) -> bool {
+        let moment = Duration::from_millis(250);
+        self.killings.iter().any(|killing| killing.at <= at && at <= killing.gone + moment)
+    }
+
     /// The worker that served the client was killed.
     fn killed(&self, exception: &Exception) -> bool {
         let span = Span { from: exception.connected, to: exception.ended };
@@ -123,8 +130,7 @@ impl Causes {
         let span = Span { from: span.from.checked_sub(AFTERMATH).unwrap_or(span.from), to: span.to };
         let strikes = self.strikes.iter().filter(|strike| !matches!(strike.fault, Some(Fault::Delay(_))));
         let mut strikes = strikes.map(|strike| Span { from: strike.at, to: strike.until.unwrap_or(span.to) });
-        strikes.any(|strike| strike.meets(&span))
-            || self.stalls.iter().chain(&self.cuts).any(|cut| cut.meets(&span))
+        strikes.any(|strike| strike.meets(&span)) || self.stalls.iter().chain(&self.cuts).any(|cut| cut.meets(&span))
     }
 }
 
@@ -145,13 +151,8 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let killing = |ports: &[u16]| Killing { at: at(102), gone: at(103), ports: ports.to_vec() };
-        let strike = |port| Strike {
-            connection: 1,
-            port,
-            fault: Some(Fault::Reset),
-            at: at(102),
-            until: Some(at(102)),
-        };
+        let strike =
+            |port| Strike { connection: 1, port, fault: Some(Fault::Reset), at: at(102), until: Some(at(102)) };
         let span = Span { from: at(102), to: at(103) };
         let killed = |ports| Causes { killings: vec![killing(ports)], ..Causes::default() };
         let struck = |port| Causes { strikes: vec![strike(port)], ..Causes::default() };
