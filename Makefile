@@ -62,6 +62,20 @@ SECONDS ?= 60
 fuzz: programs ## Feed the reader and the editor of CSP.ini with hostile input for SECONDS (60)
 	$(LIB_DIR)/fuzz-profile $(SECONDS)
 
+REQUESTS ?=
+SEED     ?=
+
+.PHONY: chaos
+chaos: ## Break everything around the web servers for SECONDS (60), or for REQUESTS requests; SEED repeats a run
+	@scripts/setup.sh web
+	@$(MAKE) --no-print-directory PROFILE=release build
+	@SCLERA_BUILD_DIR=$(CURDIR)/build-release SCLERA_LIB_DIR=$(TARGET)/release $(TARGET)/release/chaos \
+	    --seconds $(SECONDS) $(addprefix --requests ,$(REQUESTS)) $(addprefix --seed ,$(SEED)) $(CHAOS)
+
+.PHONY: asan
+asan: build ## The modules' tests with modules that AddressSanitizer watches
+	@scripts/asan.sh
+
 .PHONY: docs
 docs: build ## Write anew what is made from tables and transcripts: docs/csp-ini.md, docs/failures.md, *.golden.txt
 	SCLERA_WRITE_DOCS=1 $(CARGO) test --locked --package sclera --package sclera-cli --lib
@@ -107,4 +121,4 @@ $(BUILD)/host: examples/host.c include/sclera.h programs
 .PHONY: clean
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf build build-release
+	rm -rf build build-asan build-release

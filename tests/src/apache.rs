@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::host::{Run, run};
 use crate::process::{Server, wait_until};
 use crate::scene::{Scene, free_port, worker_user};
-use crate::web_server::{WebServer, module};
+use crate::web_server::{WebServer, module, preload};
 
 /// What every test may use of httpd's own modules.
 const MODULES: &str =
@@ -102,12 +102,16 @@ impl WebServer for Apache {
         // Before it says so for the first time it does not listen to signals, and one would end it.
         assert!(wait_until(|| (resumed() > 0).then_some(())).is_some(), "{}", self.error_log());
         let (before, old) = (resumed(), self.workers());
-        self.server.signal(Signal::USR1);
+        self.ask_reload();
         wait_until(|| {
             let now = self.workers();
             (resumed() > before && !now.is_empty() && old.iter().all(|pid| !now.contains(pid))).then_some(true)
         })
         .unwrap_or_else(|| panic!("the restart has no outcome: {}", self.error_log()))
+    }
+
+    fn ask_reload(&self) {
+        self.server.signal(Signal::USR1);
     }
 
     fn stop(mut self) -> bool {
@@ -142,5 +146,6 @@ fn prepare(scene: &Scene, mpm: Mpm, directives: &str) -> (PathBuf, u16) {
 fn httpd(directory: &std::path::Path) -> Command {
     let mut command = Command::new("/usr/sbin/apache2");
     command.arg("-d").arg(directory).arg("-f").arg(directory.join("httpd.conf")).stdin(Stdio::null());
+    preload(&mut command);
     command
 }

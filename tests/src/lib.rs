@@ -2,10 +2,14 @@
 
 pub mod apache;
 pub mod certificates;
+pub mod chaos;
+pub mod counting;
+pub mod fault;
 pub mod gate;
 pub mod gateway;
 pub mod host;
 pub mod http;
+pub mod load;
 pub mod manager;
 pub mod nginx;
 pub mod openssl;

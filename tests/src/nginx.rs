@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::process::{Server, wait_until};
 use crate::scene::{Scene, free_port, worker_user};
-use crate::web_server::{WebServer, module};
+use crate::web_server::{WebServer, module, preload};
 
 /// An nginx in front of a scene.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl WebServer for Nginx {
     fn reload(&self) -> bool {
         let old = self.workers();
         let refusals = self.refusals();
-        self.server.signal(Signal::HUP);
+        self.ask_reload();
         wait_until(|| {
             let now = self.workers();
             if self.refusals() > refusals {
@@ -122,6 +122,10 @@ impl WebServer for Nginx {
             replaced.then_some(true)
         })
         .unwrap_or_else(|| panic!("the reload has no outcome: {}", self.error_log()))
+    }
+
+    fn ask_reload(&self) {
+        self.server.signal(Signal::HUP);
     }
 
     fn stop(mut self) -> bool {
@@ -183,5 +187,6 @@ fn nginx(directory: &Path) -> Command {
     let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists());
     let mut command = Command::new(program.unwrap_or("nginx"));
     command.arg("-c").arg(directory.join("nginx.conf")).arg("-e").arg(directory.join("error.log")).stdin(Stdio::null());
+    preload(&mut command);
     command
 }

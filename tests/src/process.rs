@@ -40,8 +40,7 @@ impl Server {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("the process is there");
+        assert!(send(self.child.id(), signal), "the process is there");
     }
 
     /// Its end, if it has come.
@@ -75,6 +74,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop(Signal::TERM);
     }
+}
+
+/// Sends a signal; whether the process was there.
+pub fn send(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, signal).is_ok()
+}
+
+/// The letter of a process's state, such as `R` or `Z`; `None` if there is none.
+pub fn state(pid: u32) -> Option<char> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    text.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a process is gone, or waits only for its parent to take notice.
+pub fn has_ended(pid: u32) -> bool {
+    state(pid).is_none_or(|state| matches!(state, 'Z' | 'X'))
 }
 
 /// How many threads a process has.

@@ -70,6 +70,39 @@ impl Scene {
         scene
     }
 
+    /// One more superserver with the same certificates and users, on a free port; CSP.ini gets to know it by this name.
+    pub fn another_superserver(&self, name: &str, set_up: impl FnOnce(Options) -> Options) -> Running {
+        let superserver = self.start_another(name, 0, set_up);
+        let port = superserver.port();
+        self.edit_csp_ini(|text| {
+            let (_, rest) = text.split_once("[LOCAL]\n").expect("the section of LOCAL");
+            let (section, _) = rest.split_once("\n\n").expect("a section ends");
+            let section = section.replace(tcp_port(self.port).trim_end(), tcp_port(port).trim_end());
+            text.replace("LOCAL=Enabled\n", &format!("LOCAL=Enabled\n{name}=Enabled\n"))
+                .replace("[LOCAL]\n", &format!("[{name}]\n{section}\n\n[LOCAL]\n"))
+        });
+        superserver
+    }
+
+    /// Starts such a superserver on this port.
+    pub fn start_another(&self, name: &str, port: u16, set_up: impl FnOnce(Options) -> Options) -> Running {
+        let data = self.directory().join(name);
+        fs::create_dir_all(&data).expect("its owner may");
+        let options = Options::merge_file(self.directory().join("superserver.cpf")).data(data).port(port);
+        Superserver::start(set_up(options)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Keeps the directory, for whoever wants to look into it.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
+    /// The superserver's port.
+    pub fn superserver_port(&self) -> u16 {
+        self.port
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -83,6 +116,13 @@ impl Scene {
         if let Some(superserver) = self.superserver.take() {
             superserver.stop();
         }
+    }
+
+    /// Starts a superserver again, on the port of the one before.
+    pub fn resume_superserver(&mut self, set_up: impl FnOnce(Options) -> Options) {
+        let options = Options::merge_file(self.directory().join("superserver.cpf")).port(self.port);
+        let superserver = Superserver::start(set_up(options)).unwrap_or_else(|error| panic!("{error}"));
+        self.superserver = Some(superserver);
     }
 
     pub fn csp_ini(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! What tests ask of a web server, whichever it is.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::http::{Answer, Client};
 use crate::root;
@@ -18,6 +19,9 @@ pub trait WebServer: Sized {
 
     /// Makes it read its configuration again. Waits for the outcome: whether the new one is in force.
     fn reload(&self) -> bool;
+
+    /// Asks it to read its configuration again, and does not wait.
+    fn ask_reload(&self);
 
     /// Ends it gracefully: requests under way are finished. Whether it did so by itself, without an error.
     fn stop(self) -> bool;
@@ -39,6 +43,13 @@ pub trait WebServer: Sized {
         let workers = self.workers();
         assert_eq!(workers.len(), 1, "workers: {workers:?}");
         workers[0]
+    }
+}
+
+/// Lets a web server load the library that `SCLERA_PRELOAD` names before all others, as `make asan` wants it.
+pub fn preload(command: &mut Command) {
+    if let Some(library) = std::env::var_os("SCLERA_PRELOAD") {
+        command.env("LD_PRELOAD", library);
     }
 }
 
