@@ -10,13 +10,14 @@ use sclera::wire::message::{Call, ConnectAnswer, HandshakeAnswer};
 
 /// A server on a free loopback port that does `serve` with each connection, on a thread of its own. It ends with the
 /// test's process.
-pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + Copy + 'static) -> u16 {
+pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // What is sent has arrived when the call returns.
             stream.set_nodelay(true).expect("a TCP option");
+            let serve = serve.clone();
             thread::spawn(move || serve(stream));
         }
     });

@@ -90,7 +90,7 @@ fn survives_a_restart<S: WebServer>(start: impl FnOnce(&Scene) -> S) {
     let in_flight: Vec<_> = failures.iter().filter(was_there).collect();
     assert!(in_flight.len() <= CONNECTIONS, "more than were in flight: {in_flight:?}");
     assert!(in_flight.iter().all(|failure| failure.began <= back && failure.ended >= stopped), "{in_flight:?}");
-    assert_eq!(run_twice(&counting, &report), []);
+    assert_eq!(run_twice(&counting, &report), Vec::<u64>::new());
     assert!(server.stop());
 }
 
@@ -118,7 +118,7 @@ fn never_exceeds_the_limit<S: WebServer>(start: impl FnOnce(&Scene) -> S) {
     let report = Load::steady(server.port(), SEED, 64, 3_000).run();
     assert_eq!(failures(&report).len(), 0, "{:?}", failures(&report));
     assert!((1..=4).contains(&proxy.most()), "{} connections at once", proxy.most());
-    assert_eq!(run_twice(&counting, &report), []);
+    assert_eq!(run_twice(&counting, &report), Vec::<u64>::new());
     assert!(server.stop());
 }
 
