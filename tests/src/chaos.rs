@@ -7,7 +7,7 @@
 
 mod causes;
 mod figures;
-mod leftovers;
+pub mod leftovers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

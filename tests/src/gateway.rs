@@ -25,6 +25,7 @@ pub struct Gateway {
 #[derive(Debug, Default)]
 pub struct Answer {
     pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
     /// The answer was cut.
     pub aborted: bool,
@@ -37,6 +38,20 @@ fn local_profile(address: &str, lines: &str) -> Profile {
          [APP_PATH_INDEX]\n/=Enabled\n[APP_PATH:/]\nDefault_Server=LOCAL\n"
     );
     Profile::parse(Path::new("CSP.ini"), text.as_bytes()).expect("a good CSP.ini").profile
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The name and value of each cookie that it sets.
+    pub fn cookies(&self) -> Vec<String> {
+        let set = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+        let text = set.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        text.map(|value| value.split(';').next().unwrap_or_default().to_owned()).collect()
+    }
 }
 
 impl Gateway {
@@ -58,13 +73,32 @@ impl Gateway {
     }
 
     fn with(profile: Profile) -> Gateway {
+        Gateway::worker_of(&Configuration::fixed(profile).expect("memory to share"))
+    }
+
+    /// So many gateways with this CSP.ini that share a ledger, as the workers of a web server do.
+    pub fn workers<const N: usize>(csp_ini: &str) -> [Gateway; N] {
+        let profile = Profile::parse(Path::new("CSP.ini"), csp_ini.as_bytes()).expect("a good CSP.ini").profile;
         let configuration = Configuration::fixed(profile).expect("memory to share");
-        let worker = Worker::start(&configuration, "test".to_owned(), Log::silent()).expect("a worker");
+        std::array::from_fn(|_| Gateway::worker_of(&configuration))
+    }
+
+    fn worker_of(configuration: &Configuration) -> Gateway {
+        let worker = Worker::start(configuration, "test".to_owned(), Log::silent()).expect("a worker");
         Gateway { worker: Arc::new(worker) }
     }
 
     pub fn get(&self, target: &str) -> Answer {
         self.send("GET", target, BodyLength::Known(0), &mut std::io::empty())
+    }
+
+    /// A GET with a header `Cookie`.
+    pub fn get_with_cookie(&self, target: &str, cookie: &str) -> Answer {
+        let headers: [(&[u8], &[u8]); 1] = [(b"Cookie", cookie.as_bytes())];
+        let length = BodyLength::Known(0);
+        let request =
+            Request { method: b"GET", target: target.as_bytes(), length, headers: &headers, ..Request::default() };
+        self.answer(&request, &mut std::io::empty())
     }
 
     /// Sends a request whose body is read from `body` as it is asked for.
@@ -76,7 +110,12 @@ impl Gateway {
             length,
             ..Request::default()
         };
-        let mut exchange = Exchange::begin(self.worker.clone(), &request, b"", None, Instant::now());
+        self.answer(&request, body)
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn answer(&self, request: &Request, body: &mut dyn Read) -> Answer {
+        let mut exchange = Exchange::begin(self.worker.clone(), request, b"", None, Instant::now());
         let mut answer = Answer::default();
         loop {
             match exchange.drive(Instant::now()) {
@@ -86,7 +125,10 @@ impl Gateway {
                     let count = body.read(&mut piece).expect("the test's body");
                     exchange.give_body(&piece[..count], count == 0, Instant::now());
                 }
-                Step::Head => answer.status = exchange.response().expect("a head").status,
+                Step::Head => {
+                    let head = exchange.response().expect("a head");
+                    (answer.status, answer.headers) = (head.status, head.headers.clone());
+                }
                 Step::Body => {
                     answer.body.extend_from_slice(exchange.body());
                     exchange.consume(exchange.body().len(), Instant::now());

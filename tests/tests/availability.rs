@@ -22,7 +22,8 @@ fn counting() -> Counting {
 }
 
 fn nginx(scene: &Scene) -> Nginx {
-    let settings = Settings { main: "worker_processes 2;", locations: "location /csp { CSP on; }", ..Settings::default() };
+    let settings =
+        Settings { main: "worker_processes 2;", locations: "location /csp { CSP on; }", ..Settings::default() };
     Nginx::start_with(scene, settings)
 }
 
