@@ -81,14 +81,7 @@ impl Trouble {
         let line = log.lines().find(|line| line.contains(&told)).unwrap_or_else(|| panic!("no log line: {all}"));
         assert!(line.contains(case.code.remedy()), "no remedy: {all}");
 
-        if let Some(number) = case.audit {
-            let records = trouble.scene.superserver().store().login_failures().expect("the audit");
-            let wanted = format!("ERROR #{number}: ");
-            assert!(records.iter().any(|record| record.event_data.contains(&wanted)), "{records:?}: {all}");
-        } else if case.code.stage() == Stage::Tls {
-            let records = trouble.scene.superserver().store().login_failures().expect("the audit");
-            assert!(records.is_empty(), "{records:?}: {all}");
-        }
+        trouble.check_audit(case, 1, &all);
         let mut outputs = format!("{page}{log}");
         if case.in_test {
             let (status, output, errors) = trouble.test();
@@ -100,10 +93,25 @@ impl Trouble {
             let remedy = case.code.remedy().split_whitespace().collect::<Vec<_>>().join(" ");
             let whole = case.code.stage() != Stage::Configuration || output.contains("What to do");
             assert!(!whole || joined.contains(&remedy), "{all}\n{output}");
+            trouble.check_audit(case, 2, &format!("{all}\n{output}"));
             outputs += &output;
         }
         assert!(!outputs.contains(CANARY), "a secret is shown: {outputs}");
         assert!(nginx.stop());
+    }
+
+    /// The superserver's audit has so many records of the reason, or none at all if it cannot know of any. It writes them
+    /// in its own time.
+    fn check_audit(&self, case: &Case, count: usize, all: &str) {
+        let records = || self.scene.superserver().store().login_failures().expect("the audit");
+        if let Some(number) = case.audit {
+            let wanted = format!("ERROR #{number}: ");
+            let told = || records().iter().filter(|record| record.event_data.contains(&wanted)).count();
+            let audited = wait_until(|| (told() >= count).then_some(()));
+            assert!(audited.is_some(), "{count} times {wanted}{:?}: {all}", records());
+        } else if case.code.stage() == Stage::Tls {
+            assert!(records().is_empty(), "{:?}: {all}", records());
+        }
     }
 
     /// `sclera test LOCAL`: its exit status, output and errors.
