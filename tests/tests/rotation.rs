@@ -258,3 +258,53 @@ fn sclera_identity_shows_checks_and_replaces_what_the_superserver_accepts() {
     assert!(wait_until(|| (serial(&nginx) != first).then_some(())).is_some(), "{}", nginx.error_log());
     assert!(nginx.stop());
 }
+
+#[test]
+fn a_staged_file_keeps_mode_and_access_list_and_one_with_both_is_replaced_by_one_with_both() {
+    let scene = Scene::new();
+    let ca = Ca::of(scene.directory());
+    let both = |pair: &Pair, name: &str| {
+        let all = [&pair.certificate, &pair.key].map(|file| fs::read_to_string(file).unwrap()).concat();
+        let place = scene.directory().join(name);
+        fs::write(&place, all).unwrap();
+        place
+    };
+    let old = both(&ca.issue("old", &Leaf::gateway(USER)), "both.pem");
+    // Version 2: owner rw, user 48 r, group -, mask r, others -. Not every file system has lists.
+    let list: Vec<u8> = [2u32]
+        .iter()
+        .flat_map(|version| version.to_le_bytes())
+        .chain([(1, 6, u32::MAX), (2, 4, 48), (4, 0, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)].iter().flat_map(
+            |(tag, rights, id): &(u16, u16, u32)| {
+                [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+            },
+        ))
+        .collect();
+    const LIST: &str = "system.posix_acl_access";
+    let has_list = rustix::fs::setxattr(&old, LIST, &list, rustix::fs::XattrFlags::empty()).is_ok();
+    scene.edit_csp_ini(|text| text.replace("/gateway.pem", "/both.pem").replace("/gateway.key", "/both.pem"));
+    let stage = |arguments: &[&Path]| {
+        let mut command = std::process::Command::new(sclera_tests::program("sclera"));
+        command.args(["identity", "stage", "LOCAL", "--config"]).arg(scene.csp_ini());
+        for (option, file) in ["--certificate", "--key"].iter().zip(arguments) {
+            command.arg(option).arg(file);
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), text)
+    };
+    let next = ca.issue("next", &Leaf::gateway(USER));
+    let (status, text) = stage(&[&next.certificate]);
+    assert!(status == 2 && text.contains("SCLERA-116"), "without its key it is refused: {text}");
+    let (status, text) = stage(&[&next.certificate, &next.key]);
+    assert!(status == 2 && text.contains("give one file with both"), "{text}");
+    let new = both(&next, "new.pem");
+    let (status, text) = stage(&[&new]);
+    assert!(status == 0 && text.contains("both.pem.old"), "{text}");
+    assert_eq!(fs::read(&old).unwrap(), fs::read(&new).unwrap());
+    if has_list {
+        let mut kept = vec![0; 256];
+        let length = rustix::fs::getxattr(&old, LIST, &mut kept[..]).expect("the list is kept");
+        assert_eq!(kept[..length], list[..]);
+    }
+}

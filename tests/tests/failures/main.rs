@@ -16,7 +16,7 @@ use trouble::{Case, Trouble};
 
 /// The rows that no test here provokes, and why.
 const NOT_HERE: &[(Code, &str)] = &[
-    (Code::ConnectForbidden, "needs SELinux or a firewall rule for the user; src/connection/diagnosis.rs maps it"),
+    (Code::ConnectForbidden, "needs a network namespace, and so root; reach.rs provokes it where there is one"),
     (Code::QueueTimeout, "needs several requests at once; tests/tests/pool.rs"),
     (Code::ClientAborted, "nobody is left to see a page; tests/tests/nginx.rs and apache.rs"),
     (Code::RequestInvalid, "the web servers refuse such requests themselves; tests/tests/host.rs"),
@@ -64,6 +64,11 @@ fn what_is_wrong_in_csp_ini_and_its_files_is_told_with_code_place_and_remedy() {
 #[test]
 fn a_server_that_cannot_be_reached_is_told_by_the_reason() {
     provoke(reach::cases());
+}
+
+#[test]
+fn a_connection_that_the_system_forbids_is_told_apart_from_one_that_fails() {
+    reach::provoke_a_forbidden_one();
 }
 
 #[test]
