@@ -32,7 +32,9 @@ fn steady(text: &str, scene: &Scene, ports: &[&str]) -> String {
     for (number, port) in ports.iter().enumerate() {
         text = text.replace(&format!(":{port}"), &format!(":{}", 51773 + number));
     }
-    let text = words_before(&text, " ms", |time| format!("{:>1$}", "0.0", time.len()));
+    let text = words_before(&text, " ms).", |_| "0.0".to_owned());
+    let text = words_before(&text, " ms ", |time| format!("{:>1$}", "0.0", time.len()));
+    let text = words_before(&text, " ms\n", |time| format!("{:>1$}", "0.0", time.len()));
     let text = words_before(&text, " days left", |days| "9".repeat(days.len()));
     let text = words_behind(&text, "(after ", |_| "0.0".to_owned());
     let text = words_behind(&text, "process ", |_| "1".to_owned());
@@ -187,6 +189,7 @@ fn a_login_as_another_user_than_the_certificate_says_is_warned_of() {
     std::fs::write(&merge, actions).unwrap();
     sclera_superserver::merge_into(Some(scene.directory()), &merge).unwrap_or_else(|error| panic!("{error}"));
     let (status, text) = run(&scene, &["--set", "Username=CSPSystem", "--set-from", "Password=-"], "canary-Rt5");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(status == 0 && text.contains("knows the gateway as CSPSystem (password)"), "{text}");
     assert!(text.contains("WARNING") && text.contains("does not decide the login"), "{text}");
     assert!(!text.contains("canary"), "{text}");
