@@ -17,7 +17,14 @@ use trouble::{Case, Trouble};
 /// The rows that no test here provokes, and why.
 const NOT_HERE: &[(Code, &str)] = &[
     (Code::ConnectForbidden, "needs a network namespace, and so root; reach.rs provokes it where there is one"),
+    (Code::NoLocalMeans, "needs a process without descriptors or ports left; src/connection/diagnosis.rs maps it"),
     (Code::QueueTimeout, "needs several requests at once; tests/tests/pool.rs"),
+    (Code::QueueFull, "the same"),
+    (Code::SessionBusy, "the same, of one session"),
+    (
+        Code::ManagementBusy,
+        "needs more requests for management pages at once than a browser makes; src/exchange/managed.rs",
+    ),
     (Code::ClientAborted, "nobody is left to see a page; tests/tests/nginx.rs and apache.rs"),
     (Code::RequestInvalid, "the web servers refuse such requests themselves; tests/tests/host.rs"),
     (Code::RequestBodyBroken, "the browser is the one that broke; tests/tests/nginx.rs"),
