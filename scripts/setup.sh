@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
     [web]="build-essential pkg-config curl openssl apache2 apache2-dev nginx nginx-dev"
-    [test]="libclang-dev libnginx-mod-stream softhsm2 valgrind python3-venv"
+    [test]="iproute2 libclang-dev libnginx-mod-stream softhsm2 valgrind python3-venv"
     [bench]="wrk python3"
 )
 

@@ -38,7 +38,7 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
     let path = options.config.path();
     let mut loaded = match Profile::load(&path, &Environment::of_process()) {
         Ok(loaded) => loaded,
-        Err(findings) => return complain(err, findings),
+        Err(findings) => return tell(&Findings(doctor::of_findings(&findings)), options, out),
     };
     if let Some(name) = &options.server {
         if loaded.profile.server(name).is_none() {
@@ -74,7 +74,10 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
             checks.splice(place..place, doctor::connection(&name, &report));
         }
     }
-    let findings = Findings(checks);
+    tell(&Findings(checks), options, out)
+}
+
+fn tell(findings: &Findings, options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
     match options.json {
         true => writeln!(out, "{:#}", findings.to_json())?,
         false => write!(out, "{findings}")?,

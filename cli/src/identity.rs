@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use sclera::identity::{Facts, Identity, credential};
+use sclera::profile::store::write_like;
 use sclera::profile::{Environment, Profile, Security, Server};
 use sclera::terminal::wrapped;
 use sclera::trial;
 use serde_json::json;
 
-use crate::{Config, Outcome, complain};
+use crate::{Config, Outcome, complain, errors_of};
 
 /// The commands below `sclera identity`.
 #[derive(Debug, Subcommand)]
@@ -86,7 +86,7 @@ fn with_server(
     let path = config.path();
     let mut profile = match Profile::load(&path, &Environment::of_process()) {
         Ok(loaded) => loaded.profile,
-        Err(findings) => return complain(err, findings),
+        Err(findings) => return complain(err, errors_of(&findings)),
     };
     let Some(position) = profile.server(name) else {
         return complain(err, [format!("{} has no server {name}", path.display())]);
@@ -168,17 +168,11 @@ fn check(server: &Server, options: &Options, out: &mut dyn Write, err: &mut dyn 
 /// Checks the new files as a set, logs in with them, and only then replaces the old ones, which stay beside them as
 /// `.old`. Workers take a set over when it is whole, so the order of the replacements does not matter.
 fn stage(server: Server, options: &Stage, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
-    let (Some(certificate), Some(key)) = (&server.tls.certificate_file, &server.tls.key_file) else {
-        return complain(err, ["the profile names no certificate and key to replace; use sclera setup mtls"]);
+    let replacements = match replacements(&server, options) {
+        Ok(replacements) => replacements,
+        Err(reason) => return complain(err, [reason]),
     };
-    let mut replacements = vec![(options.certificate.clone(), certificate.value.clone())];
-    replacements.extend(options.key.clone().map(|file| (file, key.value.clone())));
-    match (&options.ca, &server.tls.ca_file) {
-        (Some(file), Some(ca)) => replacements.push((file.clone(), ca.value.clone())),
-        (Some(_), None) => return complain(err, ["the profile names no CA file to replace"]),
-        (None, _) => {}
-    }
-    let staged = with_files(&server, options);
+    let staged = with_files(&server, &replacements);
     let new = match Identity::load(&staged, 0) {
         Ok(identity) => identity,
         Err(failure) => return complain(err, [failure]),
@@ -201,61 +195,100 @@ fn stage(server: Server, options: &Stage, out: &mut dyn Write, err: &mut dyn Wri
             ["nothing was replaced, since the superserver was not reached or refused; --untested does it all the same"],
         );
     }
-    for (new, place) in &replacements {
-        if let Err(error) = replace(new, place) {
-            return complain(
-                err,
-                [format!("cannot put {} in the place of {}: {error}", new.display(), place.display())],
-            );
+    for (done, Replacement { new, place }) in replacements.iter().enumerate() {
+        if let Err(reason) = replace(new, place) {
+            // A mixed set would not survive the next restart of the web server.
+            let undone = replacements[..done].iter().all(|it| put_back(&it.place).is_ok());
+            let left = if undone { "everything is as it was" } else { "put the .old files back yourself" };
+            let (new, place) = (new.display(), place.display());
+            return complain(err, [format!("cannot put {new} in the place of {place}: {reason}; {left}")]);
         }
+    }
+    for Replacement { place, .. } in &replacements {
         writeln!(out, "{} replaced; the old one is {}", place.display(), old_name(place).display())?;
     }
     writeln!(out, "Running web servers take the new files over within seconds.")?;
     Ok(if report.failure.is_some() { Outcome::Warned } else { Outcome::Well })
 }
 
+/// A new file, and the one that it takes the place of.
+struct Replacement {
+    new: PathBuf,
+    /// Where the setting's path leads to.
+    place: PathBuf,
+}
+
+/// What takes the place of what, or why that cannot be said.
+fn replacements(server: &Server, options: &Stage) -> Result<Vec<Replacement>, String> {
+    let tls = &server.tls;
+    let (Some(certificate), Some(key)) = (&tls.certificate_file, &tls.key_file) else {
+        return Err("the profile names no certificate and key to replace; use sclera setup mtls".to_owned());
+    };
+    let one = |new: &Path, place: &Path| match (std::path::absolute(new), place.canonicalize()) {
+        (Ok(new), Ok(place)) => Ok(Replacement { new, place }),
+        (_, Err(error)) => Err(format!("{} cannot be replaced: {error}", place.display())),
+        (Err(error), _) => Err(format!("{}: {error}", new.display())),
+    };
+    let mut all = vec![one(&options.certificate, &certificate.value)?];
+    let together = key.value.canonicalize().is_ok_and(|key| key == all[0].place);
+    match &options.key {
+        Some(_) if together => {
+            let file = all[0].place.display();
+            return Err(format!(
+                "{file} holds certificate and key; give one file with both as --certificate, no --key"
+            ));
+        }
+        Some(file) => all.push(one(file, &key.value)?),
+        None => {}
+    }
+    match (&options.ca, &tls.ca_file) {
+        (Some(file), Some(ca)) => all.push(one(file, &ca.value)?),
+        (Some(_), None) => return Err("the profile names no CA file to replace".to_owned()),
+        (None, _) => {}
+    }
+    Ok(all)
+}
+
 /// The server as it will be.
-fn with_files(server: &Server, options: &Stage) -> Server {
+fn with_files(server: &Server, replacements: &[Replacement]) -> Server {
     let mut staged = server.clone();
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let tls = &mut staged.tls;
-    for (setting, file) in [
-        (&mut tls.certificate_file, Some(&options.certificate)),
-        (&mut tls.key_file, options.key.as_ref()),
-        (&mut tls.ca_file, options.ca.as_ref()),
-    ] {
-        if let (Some(setting), Some(file)) = (setting, file) {
-            setting.value = absolute(file);
+    for setting in [&mut tls.certificate_file, &mut tls.key_file, &mut tls.ca_file].into_iter().flatten() {
+        let place = setting.value.canonicalize();
+        let replacement = replacements.iter().find(|it| place.as_ref().is_ok_and(|place| *place == it.place));
+        if let Some(replacement) = replacement {
+            setting.value = replacement.new.clone();
         }
     }
     staged
 }
 
-/// A file in the place of another, with the other's owner and mode; the other keeps its content as `.old`.
-fn replace(new: &Path, place: &Path) -> io::Result<()> {
-    // Where the place is a link, what it leads to is replaced.
-    let place = place.canonicalize()?;
-    let before = fs::metadata(&place)?;
-    let content = zeroize::Zeroizing::new(fs::read(new)?);
-    let directory = place.parent().unwrap_or(Path::new("/"));
+/// A file in the place of another, with the other's owner, mode, access list and label; the other keeps its content as
+/// `.old`.
+fn replace(new: &Path, place: &Path) -> Result<(), String> {
+    let told = |error: io::Error| error.to_string();
+    let content = zeroize::Zeroizing::new(fs::read(new).map_err(told)?);
+    let before = fs::File::open(place).map_err(told)?;
     let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let fresh = directory.join(format!(".{name}.{}", std::process::id()));
-    let written = crate::pki::write_new(&fresh, std::str::from_utf8(&content).map_err(io::Error::other)?, 0o600, true)
-        .and_then(|()| match rustix::process::geteuid().is_root() {
-            true => chown(&fresh, Some(before.uid()), Some(before.gid())),
-            false => Ok(()),
-        })
-        .and_then(|()| fs::set_permissions(&fresh, fs::Permissions::from_mode(before.mode() & 0o7777)))
-        .and_then(|()| {
-            let old = old_name(&place);
+    let fresh = place.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = match write_like(&before, &fresh, &content) {
+        Ok(true) => {
+            let old = old_name(place);
             let _ = fs::remove_file(&old);
-            fs::hard_link(&place, old)
-        })
-        .and_then(|()| fs::rename(&fresh, &place));
+            fs::hard_link(place, old).and_then(|()| fs::rename(&fresh, place)).map_err(told)
+        }
+        Ok(false) => Err("its owner, access list or label cannot be given to the new file".to_owned()),
+        Err((step, error)) => Err(format!("{step}: {error}")),
+    };
     if written.is_err() {
         let _ = fs::remove_file(&fresh);
     }
     written
+}
+
+/// Undoes a replacement.
+fn put_back(place: &Path) -> io::Result<()> {
+    fs::rename(old_name(place), place)
 }
 
 fn old_name(place: &Path) -> PathBuf {

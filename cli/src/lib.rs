@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use sclera::profile::{Finding, Severity};
 
 /// A memory-safe Web Gateway for InterSystems IRIS.
 #[derive(Debug, Parser)]
@@ -108,6 +109,17 @@ pub enum Outcome {
     Warned,
     /// Something failed.
     Failed,
+}
+
+/// Why a CSP.ini cannot be used, each error with its code.
+fn errors_of(findings: &[Finding]) -> Vec<String> {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    errors
+        .map(|finding| match finding.code {
+            Some(code) => format!("{code} {}: {finding}", code.name()),
+            None => finding.to_string(),
+        })
+        .collect()
 }
 
 /// Runs the command that `arguments` (with the program's name first) ask for, and prints to `out` and `err`.

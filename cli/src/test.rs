@@ -5,11 +5,11 @@ use std::path::Path;
 
 use clap::Args;
 use sclera::profile::parameter::{Kind, Parameter, SectionKind};
-use sclera::profile::{Environment, Finding, Profile, Severity};
+use sclera::profile::{Environment, Profile};
 use sclera::trial;
 use zeroize::Zeroizing;
 
-use crate::{Config, Outcome, complain};
+use crate::{Config, Outcome, complain, errors_of};
 
 /// What to test.
 #[derive(Debug, Args)]
@@ -38,10 +38,7 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
     let path = options.config.path();
     let mut profile = match Profile::load(&path, &environment) {
         Ok(loaded) => loaded.profile,
-        Err(findings) => {
-            let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
-            return complain(err, errors.map(|finding| with_code(&finding)));
-        }
+        Err(findings) => return complain(err, errors_of(&findings)),
     };
     let Some(position) = profile.server(&options.server) else {
         let names: Vec<&str> = profile.servers.iter().map(|server| server.name.as_str()).collect();
@@ -64,13 +61,6 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
         // Only success is 0, and a warning is no failure.
         None => Outcome::Well,
     })
-}
-
-fn with_code(finding: &Finding) -> String {
-    match finding.code {
-        Some(code) => format!("{code} {}: {finding}", code.name()),
-        None => finding.to_string(),
-    }
 }
 
 /// The process's environment with the settings of the command line over it.

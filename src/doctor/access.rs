@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use super::acl::{self, PASS, READ};
 use super::workers::Worker;
 use super::{Check, Patient, Verdict, files_of};
+use crate::failure::Code;
 use crate::identity::check_as_user;
 use crate::profile::Server;
 
 pub(super) fn checks(server: &Server, patient: &Patient<'_>) -> Vec<Check> {
-    let mut files = files_of(server);
-    files.push(("CSP.ini".to_owned(), patient.profile.path.to_path_buf()));
+    let csp_ini = &patient.profile.path;
+    let own = files_of(server).into_iter().map(|it| (super::named(it.place, &it.path), it.path, it.code));
+    let shared = (csp_ini.display().to_string(), csp_ini.to_path_buf(), Code::ConfigurationUnreadable);
+    let files = own.chain([shared]);
     let mut checks = Vec::new();
-    for (place, path) in files {
-        let subject = if place == "CSP.ini" { path.display().to_string() } else { super::named(place, &path) };
-        checks.extend(patient.workers.iter().map(|worker| check(&subject, &path, worker, patient)));
+    for (subject, path, code) in files {
+        for worker in patient.workers {
+            let check = check(&subject, &path, worker, patient);
+            let code = (check.verdict == Verdict::Bad).then_some(code);
+            checks.push(Check { code, ..check });
+        }
     }
     checks
 }

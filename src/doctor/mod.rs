@@ -22,7 +22,7 @@ pub use report::Findings;
 use workers::Worker;
 
 use crate::failure::Code;
-use crate::profile::{Finding, Profile, Security, Server, Severity};
+use crate::profile::{Finding, Profile, Security, Server, Setting, Severity};
 use crate::trial;
 
 /// How a check came out; the worst is last.
@@ -134,20 +134,7 @@ pub fn connection(server: &str, report: &trial::Report) -> Vec<Check> {
 /// The file itself, and what its reader had to say.
 fn configuration(patient: &Patient<'_>) -> Vec<Check> {
     let path = patient.profile.path.display().to_string();
-    let told: Vec<Check> = patient
-        .findings
-        .iter()
-        .filter(|finding| finding.severity >= Severity::Warning)
-        .map(|finding| {
-            let verdict = if finding.severity == Severity::Error { Verdict::Bad } else { Verdict::Warning };
-            let place = [finding.section.as_ref().map(|section| format!("[{section}]")), finding.key.clone()];
-            let place: Vec<String> = place.into_iter().flatten().collect();
-            let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
-            let subject = format!("{}{line} {}", finding.file.display(), place.join(" "));
-            Check { code: finding.code, ..Check::new("configuration", subject.trim_end(), verdict, &finding.message) }
-                .remedy(&finding.remedy)
-        })
-        .collect();
+    let told = of_findings(patient.findings);
     if told.is_empty() {
         let servers = patient.profile.servers.iter().filter(|server| server.enabled).count();
         return vec![Check::good("configuration", path, format!("is understood; {servers} server(s) are enabled"))];
@@ -155,17 +142,47 @@ fn configuration(patient: &Patient<'_>) -> Vec<Check> {
     told
 }
 
+/// What was found in a configuration: all there is to say of one that cannot be used.
+pub fn of_findings(findings: &[Finding]) -> Vec<Check> {
+    let told = findings.iter().filter(|finding| finding.severity >= Severity::Warning);
+    told.map(|finding| {
+        let verdict = if finding.severity == Severity::Error { Verdict::Bad } else { Verdict::Warning };
+        let place = [finding.section.as_ref().map(|section| format!("[{section}]")), finding.key.clone()];
+        let place: Vec<String> = place.into_iter().flatten().collect();
+        let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let subject = format!("{}{line} {}", finding.file.display(), place.join(" "));
+        Check { code: finding.code, ..Check::new("configuration", subject.trim_end(), verdict, &finding.message) }
+            .remedy(&finding.remedy)
+    })
+    .collect()
+}
+
 /// The setting and the path it names, for subjects.
 fn named(place: String, path: &Path) -> String {
     format!("{place}={}", path.display())
 }
 
-/// The files that the workers read for a server, with the settings that name them.
-fn files_of(server: &Server) -> Vec<(String, PathBuf)> {
+/// A file that the workers read for a server.
+struct Named {
+    /// The setting that names it, with its place.
+    place: String,
+    path: PathBuf,
+    /// What requests get if it cannot be read.
+    code: Code,
+}
+
+fn files_of(server: &Server) -> Vec<Named> {
     if server.security.value != Security::Tls {
         return Vec::new();
     }
-    server.tls.files().map(|file| (file.place("file"), file.value.clone())).collect()
+    let tls = &server.tls;
+    let code = |file: &Setting<PathBuf>| match Some(file) {
+        it if it == tls.certificate_file.as_ref() => Code::CertificateUnreadable,
+        it if it == tls.key_file.as_ref() => Code::KeyUnreadable,
+        it if it == tls.ca_file.as_ref() => Code::CaUnreadable,
+        _ => Code::CrlUnreadable,
+    };
+    tls.files().map(|file| Named { place: file.place("file"), path: file.value.clone(), code: code(file) }).collect()
 }
 
 #[cfg(test)]

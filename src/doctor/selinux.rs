@@ -111,7 +111,7 @@ pub(super) fn of_server(server: &Server, patient: &Patient<'_>) -> Vec<Check> {
         return Vec::new();
     }
     let mut checks: Vec<Check> =
-        files_of(server).iter().map(|(_, path)| label(path, Wanted::Read, mode, patient)).collect();
+        files_of(server).iter().map(|file| label(&file.path, Wanted::Read, mode, patient)).collect();
     checks.push(port(server, patient));
     if server.security.value == Security::Tls && patient.iris.is_none() && mode == Mode::Enforcing {
         let evidence = "the superserver's certificate, key and CA file need the label of <IRIS-install-dir>/mgr too, and \

@@ -122,6 +122,11 @@ impl Identity {
         Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(end).unwrap_or(0) + 1))
     }
 
+    /// Whether the gateway's certificate has ended: nothing may be sent with it any more.
+    pub fn has_ended(&self, now: SystemTime) -> bool {
+        self.ends().is_some_and(|end| now >= end)
+    }
+
     /// Every certificate that the identity rests on, with whose it is.
     pub fn certificates(&self) -> Vec<(expiry::Owner, Facts)> {
         let own = self.facts.iter().cloned().map(|facts| (expiry::Owner::Gateway, facts));

@@ -1,9 +1,9 @@
 //! The way to a lease: out of the pool, through the queue, or by making a connection.
 
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Checkout, Lease, Permit, Pool, Ticket};
+use super::{Checkout, Lease, Permit, Pool, Ticket, rotation};
 use crate::connection::resolve::Resolver;
 use crate::connection::{Opening, Wants};
 use crate::failure::{Code, Failure};
@@ -140,6 +140,9 @@ fn open(
     now: Instant,
 ) -> Result<State, Failure> {
     let identity = pool.identity()?;
+    if identity.has_ended(SystemTime::now()) {
+        return Err(rotation::ended(&pool.server()));
+    }
     let opening = Box::new(Opening::start(pool.server(), identity, resolver, waker, now));
     Ok(State::Opening { permit, opening })
 }

@@ -144,7 +144,7 @@ impl Duties {
     fn period(&self) -> Duration {
         let view = self.view.read().clone();
         let idle = view.pools().iter().filter_map(|pool| pool.idle_period());
-        let certificates = view.uses_certificates().then_some(rotation::LOOK);
+        let certificates = view.uses_certificates().then(|| self.next_look.saturating_duration_since(Instant::now()));
         let names = self.names.period(view.pools());
         let waiting = self.pools().iter().any(|pool| pool.has_waiting()).then_some(ROUND_OF_WAITING);
         let checks = view.checked().any(|pool| pool.is_ejected()).then_some(ROUND_OF_CHECKS);
@@ -183,7 +183,7 @@ impl Duties {
         view.checked().for_each(|pool| unharmed(|| self.check(pool)));
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {
-            self.next_look = now + rotation::LOOK;
+            self.next_look = rotation::next_look(&view, now, SystemTime::now());
             unharmed(|| {
                 let after = self.rotation.look(&view, &self.log, SystemTime::now());
                 read_again |= after == After::ReadConfiguration;

@@ -31,7 +31,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use acquire::Acquire;
 pub use budget::Budget;
@@ -282,11 +282,13 @@ impl Pool {
         self.close_all();
     }
 
-    /// Whether a connection was made with the identity in force, to an address that the server still has, not too long
-    /// ago.
+    /// Whether a connection was made with the identity in force, which has not ended (the caretaker, who ends it, may be
+    /// late), to an address that the server still has, not too long ago.
     fn is_current(&self, connection: &Connection) -> bool {
-        self.identity.read().as_ref().is_ok_and(|identity| identity.generation == connection.facts().generation)
-            && self.fresh.admits(connection)
+        let current = |identity: &Arc<Identity>| {
+            identity.generation == connection.facts().generation && !identity.has_ended(SystemTime::now())
+        };
+        self.identity.read().as_ref().is_ok_and(current) && self.fresh.admits(connection)
     }
 
     /// The addresses that the server's name has now: connections to others serve no further request.

@@ -3,16 +3,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Pool;
 use super::view::{View, report};
-use super::watch::{Watched, stamps};
+use super::watch::{Stamps, Watched, stamps};
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
 use crate::identity::expiry::Reminder;
-use crate::profile::{Security, Server};
+use crate::profile::{Security, Server, Setting};
 
 /// How often the files of the servers are looked at. A change is in force after two looks.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ pub struct Loaded {
 impl Loaded {
     /// Loads the identity of a server, if it is enabled.
     pub fn new(server: &Server, generation: u64) -> Loaded {
-        let files = Watched::new(stamps(files_of(server).iter().map(PathBuf::as_path)));
+        let files = Watched::new(stamps_of(server));
         let identity = match server.enabled {
             true => Identity::load(server, generation).map(Arc::new),
             false => Err(Failure::new(Code::ServerDisabled, format!("server {} is disabled", server.name))),
@@ -41,6 +41,10 @@ fn files_of(server: &Server) -> Vec<PathBuf> {
         true => server.tls.files().map(|file| file.value.clone()).collect(),
         false => Vec::new(),
     }
+}
+
+fn stamps_of(server: &Server) -> Stamps {
+    stamps(files_of(server).iter().map(PathBuf::as_path))
 }
 
 /// What the caretaker remembers between two looks.
@@ -62,10 +66,18 @@ impl Rotation {
     pub fn look(&mut self, view: &View, log: &Log, now: SystemTime) -> After {
         let mut after = After::Nothing;
         for pool in view.pools() {
-            if pool.files_are_due(stamps(files_of(&pool.server()).iter().map(PathBuf::as_path))) {
+            let files = stamps_of(&pool.server());
+            if pool.files_are_due(files.clone()) {
                 match take_over(pool, log) {
-                    Err(failure) if failure.code == Code::KeyPasswordWrong => after = After::ReadConfiguration,
-                    Ok(()) | Err(_) => {}
+                    // They have moved on meanwhile, so what was read belongs to no set; the next look sees the new ones.
+                    Err(_) if files != stamps_of(&pool.server()) => {}
+                    Err(failure) => {
+                        report_unusable(pool, &failure, log);
+                        if failure.code == Code::KeyPasswordWrong {
+                            after = After::ReadConfiguration;
+                        }
+                    }
+                    Ok(()) => {}
                 }
             }
             end_what_has_ended(pool, log, now);
@@ -78,20 +90,17 @@ impl Rotation {
     }
 }
 
+/// When to look again: at the usual time, or when the first certificate of a view ends, if that is earlier.
+pub fn next_look(view: &View, now: Instant, clock: SystemTime) -> Instant {
+    let ends = view.pools().iter().filter_map(|pool| pool.identity().ok()?.ends());
+    let first = ends.filter_map(|end| end.duration_since(clock).ok()).min();
+    now + first.map_or(LOOK, |left| left.min(LOOK))
+}
+
 /// Puts what the files hold now into force, if it can be used.
 fn take_over(pool: &Pool, log: &Log) -> Result<(), Failure> {
     let server = pool.server();
-    let new = match Identity::load(&server, pool.next_generation()) {
-        Ok(new) => new,
-        Err(failure) => {
-            let kept = match pool.identity() {
-                Ok(_) => "the files have changed, but the identity read before stays in force",
-                Err(_) => "the files have changed, but cannot be used yet",
-            };
-            log.write(Level::Error, &format!("server {}: {kept}: {failure}", server.name));
-            return Err(failure);
-        }
-    };
+    let new = Identity::load(&server, pool.next_generation())?;
     if pool.identity().is_ok_and(|old| old.fingerprint == new.fingerprint) {
         return Ok(());
     }
@@ -103,19 +112,26 @@ fn take_over(pool: &Pool, log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
+fn report_unusable(pool: &Pool, failure: &Failure, log: &Log) {
+    let kept = match pool.identity() {
+        Ok(_) => "the files have changed, but the identity read before stays in force",
+        Err(_) => "the files have changed, but cannot be used yet",
+    };
+    log.write(Level::Error, &format!("server {}: {kept}: {failure}", pool.server().name));
+}
+
 /// No connection outlives the certificate that it was made with.
 fn end_what_has_ended(pool: &Pool, log: &Log, now: SystemTime) {
-    let Ok(identity) = pool.identity() else { return };
-    if identity.ends().is_none_or(|end| now < end) {
-        return;
+    if pool.identity().is_ok_and(|identity| identity.has_ended(now)) {
+        let failure = ended(&pool.server());
+        log.write(Level::Error, &failure.to_string());
+        pool.rotate(Err(failure));
     }
-    let server = pool.server();
-    let place = server
-        .tls
-        .certificate_file
-        .as_ref()
-        .map(|file| format!("{}={}", file.place("SSLCC_Certificate_File"), file.value.display()));
-    let failure = Failure::new(Code::CertificateExpired, format!("{} has expired", place.unwrap_or_default()));
-    log.write(Level::Error, &failure.to_string());
-    pool.rotate(Err(failure));
+}
+
+/// The failure of a server whose certificate ended while it was in force.
+pub(super) fn ended(server: &Server) -> Failure {
+    let place = |file: &Setting<PathBuf>| format!("{}={}", file.place("SSLCC_Certificate_File"), file.value.display());
+    let place = server.tls.certificate_file.as_ref().map(place).unwrap_or_default();
+    Failure::new(Code::CertificateExpired, format!("{place} has expired"))
 }

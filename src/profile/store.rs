@@ -195,7 +195,7 @@ impl Opened {
         }
         remove_leftovers(&self.target);
         let replacement = beside(&self.target, "new");
-        let written = self.write_replacement(&replacement);
+        let written = write_like(&self.file, &replacement, self.document.bytes());
         let renamed = match written {
             Ok(true) => fs::rename(&replacement, &self.target).map_err(|error| ("renaming the new file", error)),
             // Its owner or label cannot be given to another file.
@@ -220,28 +220,6 @@ impl Opened {
                 }
             }
         }
-    }
-
-    /// Writes the new content to a file of its own, synced, with owner, mode and labels of the old one. False: those
-    /// cannot be kept.
-    fn write_replacement(&self, path: &Path) -> Result<bool, (&'static str, io::Error)> {
-        let step = |name: &'static str| move |error: io::Error| (name, error);
-        let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let mut new = create.map_err(step("creating a file beside it"))?;
-        new.write_all(self.document.bytes()).map_err(step("writing the new file"))?;
-        let old = self.file.metadata().map_err(step("looking at it"))?;
-        let own = new.metadata().map_err(step("looking at the new file"))?;
-        if (own.uid(), own.gid()) != (old.uid(), old.gid())
-            && std::os::unix::fs::fchown(&new, Some(old.uid()), Some(old.gid())).is_err()
-        {
-            return Ok(false);
-        }
-        new.set_permissions(old.permissions()).map_err(step("setting the new file's mode"))?;
-        if !copy_attributes(&self.file, &new) {
-            return Ok(false);
-        }
-        new.sync_all().map_err(step("syncing the new file"))?;
-        Ok(true)
     }
 
     /// The locked file itself, for writing: whoever owns the directory may have put something else in its place.
@@ -290,6 +268,32 @@ impl Opened {
             },
         }
     }
+}
+
+/// Writes content to a new file, synced, with owner, mode, access list and labels of another one. False: those cannot be
+/// kept.
+///
+/// # Errors
+///
+/// What failed, and the step that did.
+pub fn write_like(old: &File, path: &Path, content: &[u8]) -> Result<bool, (&'static str, io::Error)> {
+    let step = |name: &'static str| move |error: io::Error| (name, error);
+    let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut new = create.map_err(step("creating a file beside it"))?;
+    new.write_all(content).map_err(step("writing the new file"))?;
+    let before = old.metadata().map_err(step("looking at it"))?;
+    let own = new.metadata().map_err(step("looking at the new file"))?;
+    if (own.uid(), own.gid()) != (before.uid(), before.gid())
+        && std::os::unix::fs::fchown(&new, Some(before.uid()), Some(before.gid())).is_err()
+    {
+        return Ok(false);
+    }
+    new.set_permissions(before.permissions()).map_err(step("setting the new file's mode"))?;
+    if !copy_attributes(old, &new) {
+        return Ok(false);
+    }
+    new.sync_all().map_err(step("syncing the new file"))?;
+    Ok(true)
 }
 
 fn overwrite(file: &File, content: &[u8]) -> io::Result<()> {

@@ -45,6 +45,15 @@ struct Place {
     keeper: TlsKeeper,
 }
 
+/// What a connection that speaks TLS can be given.
+enum Tls {
+    /// SSLSupportLevel is 0.
+    Off,
+    /// It should be, but its configuration is missing, disabled, incomplete or of no use.
+    Unusable(Reason),
+    Ready(Arc<ServerConfig>),
+}
+
 impl Listener {
     /// Binds the address of `server`, or its address with another `port`. Needs a running tokio.
     pub fn bind(server: Server, port: Option<u16>) -> Result<Listener, String> {
@@ -112,7 +121,7 @@ impl Place {
         let _ = socket.set_nodelay(true);
         let (listener, asked) = (self.clone(), instance.clone());
         let settings = tokio::task::spawn_blocking(move || listener.current_settings(&asked)).await;
-        let Ok(Some((server, tls_config))) = settings else { return };
+        let Ok(Some((server, tls))) = settings else { return };
         let port = self.address.port();
         let peer = || Peer { process, port, address: address.ip().to_canonical().to_string(), ..Peer::default() };
 
@@ -125,17 +134,18 @@ impl Place {
             }
         };
         let arrival = |stream, tls, server| Arrival { stream, tls, address, server, port, process, deadline };
-        match (is_tls, server.tls, tls_config) {
-            (false, TlsSupport::Required, _) => {
+        match (is_tls, tls) {
+            (false, _) if server.tls == TlsSupport::Required => {
                 let text = "SSL/TLS is required for incoming connections".to_owned();
                 refuse_silently(&instance, Reason { number: 995, text }, peer()).await;
             }
-            (false, _, _) => session::serve(&instance, arrival(Stream::Plain(socket), None, server)).await,
-            (true, TlsSupport::Disabled, _) | (true, _, None) => {
+            (false, _) => session::serve(&instance, arrival(Stream::Plain(socket), None, server)).await,
+            (true, Tls::Off) => {
                 let text = "SSL/TLS is not configured for incoming connections".to_owned();
                 refuse_silently(&instance, Reason { number: 996, text }, peer()).await;
             }
-            (true, _, Some(config)) => match shake_hands(socket, config, deadline).await {
+            (true, Tls::Unusable(reason)) => refuse_silently(&instance, reason, peer()).await,
+            (true, Tls::Ready(config)) => match shake_hands(socket, config, deadline).await {
                 Ok((stream, facts)) => session::serve(&instance, arrival(stream, Some(facts), server)).await,
                 Err(problem) => {
                     instance.counters.tls_failures.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +157,7 @@ impl Place {
 
     /// The superserver's settings as they are now, with the TLS configuration if it has a usable one; `None` if it has been
     /// deleted or disabled. Waits for database and files.
-    fn current_settings(&self, instance: &Instance) -> Option<(Server, Option<Arc<ServerConfig>>)> {
+    fn current_settings(&self, instance: &Instance) -> Option<(Server, Tls)> {
         let server = match instance.store.server(self.bound.port, &self.bound.bind_address) {
             Ok(server) => server.filter(|server| server.enabled)?,
             Err(error) => {
@@ -156,16 +166,19 @@ impl Place {
             }
         };
         if server.tls == TlsSupport::Disabled {
-            return Some((server, None));
+            return Some((server, Tls::Off));
         }
-        let config = self.tls_config(instance, &server).unwrap_or_else(|problems| {
-            problems.iter().for_each(|problem| instance.log(problem));
-            None
-        });
-        Some((server, config))
+        let tls = self.tls_config(instance, &server).map_or_else(
+            |problems| {
+                problems.iter().for_each(|problem| instance.log(problem));
+                Tls::Unusable(why_unusable(&problems))
+            },
+            Tls::Ready,
+        );
+        Some((server, tls))
     }
 
-    fn tls_config(&self, instance: &Instance, server: &Server) -> Result<Option<Arc<ServerConfig>>, Vec<String>> {
+    fn tls_config(&self, instance: &Instance, server: &Server) -> Result<Arc<ServerConfig>, Vec<String>> {
         let place = format!("Server {}, SSLConfig={}", self.address, server.ssl_config);
         let named = |problems: Vec<String>| problems.iter().map(|problem| format!("{place}: {problem}")).collect();
         let config: Option<SslConfig> =
@@ -178,8 +191,20 @@ impl Place {
         for problem in problems.map(named).unwrap_or_default() {
             instance.log(&format!("{problem}; the files read before stay in use"));
         }
-        Ok(Some(config))
+        Ok(config)
     }
+}
+
+/// The reason that the audit gives, with an instance's number where the first problem that has one tells it; 980 says
+/// that the configuration cannot be activated.
+fn why_unusable(problems: &[String]) -> Reason {
+    let numbered = |problem: &String| {
+        let (_, rest) = problem.split_once("(#")?;
+        let number = rest.split(')').next()?.parse().ok()?;
+        Some(Reason { number, text: problem.clone() })
+    };
+    let whole = || Reason { number: 980, text: problems.join("; ") };
+    problems.iter().find_map(numbered).unwrap_or_else(whole)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

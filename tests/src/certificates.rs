@@ -62,6 +62,18 @@ impl Ca {
         Ca { issuer: Issuer::new(params, key), file, directory: directory.to_owned() }
     }
 
+    /// An authority below this one.
+    pub fn below(&self, name: &str) -> Ca {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().expect("a key");
+        let file = self.directory.join(format!("{name}.pem"));
+        fs::write(&file, params.signed_by(&key, &self.issuer).expect("a CA").pem()).expect("writing the CA");
+        Ca { issuer: Issuer::new(params, key), file, directory: self.directory.clone() }
+    }
+
     /// The authority whose files `sclera pki init` wrote.
     pub fn of(directory: &Path) -> Ca {
         let file = directory.join("ca.pem");

@@ -1,9 +1,10 @@
 //! Peers that do not behave: what a gateway meets when the port is wrong, the network bad or the server hostile.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 
+use rustix::net::{AddressFamily, SocketType};
 use sclera::wire::element::{Value, write_bytes};
 use sclera::wire::frame::{Assembler, Code, Message, write_message};
 use sclera::wire::message::{Call, ConnectAnswer, HandshakeAnswer};
@@ -24,9 +25,13 @@ pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 
     port
 }
 
-/// A port on which nothing listens.
+/// A port on which nothing listens. It stays taken until the test's process ends, so that nobody else comes to listen there.
 pub fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = rustix::net::getsockname(&socket).expect("its address");
+    std::mem::forget(socket);
+    SocketAddrV4::try_from(address).expect("an IPv4 address").port()
 }
 
 /// The superserver's side of a plain connection, spoken step by step.

@@ -106,6 +106,21 @@ pub fn sockets(pid: u32) -> usize {
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
+/// The TCP connections that a process has made to a port of the loopback and holds open, in whatever state. Unlike a count
+/// of sockets it does not move when a browser's connection comes or goes.
+pub fn connections_to(pid: u32, port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let remote = format!("0100007F:{port:04X}");
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(2) == Some(&remote.as_str())).then(|| format!("socket:[{}]", fields[9]))
+    };
+    let there: Vec<String> = table.lines().filter_map(inode).collect();
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let held = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    held.filter(|target| there.iter().any(|socket| Some(socket.as_str()) == target.to_str())).count()
+}
+
 /// Resident memory of a process, in bytes.
 pub fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

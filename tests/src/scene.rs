@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sclera_cli::pki;
 use sclera_superserver::application::Application;
@@ -50,7 +51,8 @@ impl Scene {
     }
 
     fn empty(port: u16) -> Scene {
-        let directory = TempDir::with_prefix("sclera-").expect("a temporary directory");
+        // Everybody can pass through, and transcripts' line breaks depend on its length.
+        let directory = TempDir::with_prefix_in("sclera-", "/tmp").expect("a temporary directory");
         // The web server's workers look into it as their own user.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("its owner may");
         let options = pki::Options { port, ..pki::Options::new(directory.path(), USER) };
@@ -151,10 +153,18 @@ fn tcp_port(port: u16) -> String {
     format!("TCP_Port={port}\n")
 }
 
-/// A port of 127.0.0.1 on which nothing listens now.
+/// A port of 127.0.0.1 on which nothing listens now, and that nobody gets by chance before it is used: it is outside of the
+/// range from which the system takes ports, and no two calls in a process give the same.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has ports");
-    listener.local_addr().expect("a listener has an address").port()
+    const RANGE: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    let mut ports = std::iter::repeat_with(|| {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % RANGE.len() as u32;
+        RANGE.start + offset as u16
+    });
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.by_ref().take(RANGE.len()).find(is_free).expect("the loopback has ports")
 }
 
 /// User and group that web servers' workers run as; `None` if they stay who we are.

@@ -1,12 +1,14 @@
 //! 1xx: CSP.ini, and the files that it names.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rcgen::ExtendedKeyUsagePurpose;
 use sclera::failure::Code;
 use sclera_tests::certificates::Leaf;
 use sclera_tests::openssl;
-use sclera_tests::scene::USER;
+use sclera_tests::scene::{USER, worker_user};
 
 use crate::trouble::{CANARY, Case, Trouble, case};
 
@@ -40,6 +42,10 @@ pub fn cases() -> Vec<Case> {
         }),
         case(Code::AddressMissing, "no address", |it| it.set("Ip_Address", "")),
         case(Code::CertificateUnreadable, "no such certificate", |it| it.set(CERTIFICATE, "/absent/gateway.pem")),
+        case(Code::CertificateNotPem, "an empty certificate file", |it| {
+            it.write("empty.pem", "");
+            it.set(CERTIFICATE, "empty.pem");
+        }),
         case(Code::CertificateNotPem, "a certificate in DER", |it| {
             openssl::run(
                 it.scene.directory(),
@@ -58,6 +64,16 @@ pub fn cases() -> Vec<Case> {
             it.gateway(&Leaf { usage: ExtendedKeyUsagePurpose::ServerAuth, ..Leaf::gateway(USER) });
         }),
         case(Code::KeyUnreadable, "no such key", |it| it.set(KEY, "/absent/gateway.key")),
+        unreadable(Code::KeyUnreadable, "a key that the workers may not read", |it| {
+            forbid(&it.path("gateway.key"), 0o600)
+        }),
+        unreadable(Code::CertificateUnreadable, "a directory that the workers may not pass through", |it| {
+            let closed = it.path("closed");
+            fs::create_dir(&closed).unwrap();
+            fs::rename(it.path("gateway.pem"), closed.join("gateway.pem")).unwrap();
+            it.set(CERTIFICATE, "closed/gateway.pem");
+            forbid(&closed, 0o700);
+        }),
         case(Code::KeyNotPem, "the certificate named as key", |it| it.set(KEY, "gateway.pem")),
         case(Code::KeyEncrypted, "a key with a password, and none is given", |it| encrypt(it, &["-v2", "aes-256-cbc"])),
         case(Code::KeyMismatch, "the key of another certificate", |it| {
@@ -70,6 +86,10 @@ pub fn cases() -> Vec<Case> {
         case(Code::CaUnreadable, "no such CA", |it| it.set(CA, "/absent/ca.pem")),
         case(Code::CaNotPem, "a key named as CA", |it| it.set(CA, "gateway.key")),
         case(Code::PasswordUnusable, "a command that fails", |it| it.set("Password", "{exit 3}")),
+        case(Code::PasswordUnusable, "a key password whose command fails", |it| {
+            encrypt(it, &["-v2", "aes-256-cbc"]);
+            it.set("SSLCC_Private_Key_Password", "{exit 3}");
+        }),
         case(Code::PasswordUnusable, "an encoded password that is none", |it| it.set("Password", "]]]***")),
         case(Code::ManagementAbsent, "management pages switched off", |it| it.set_in("SYSTEM", "SM_Forms", "Disabled"))
             .target("/csp/bin/Systems/Module.cxw")
@@ -96,6 +116,23 @@ pub fn cases() -> Vec<Case> {
             it.set("SSLCC_Cipher_Suites_1_3", "TLS_SECRET_ROT13");
         }),
     ]
+}
+
+/// What the workers alone cannot read. Root, who tests for them, can, and only the doctor knows; anybody else cannot either.
+fn unreadable(code: Code, what: &'static str, make: fn(&mut Trouble)) -> Case {
+    match worker_user() {
+        Some(_) => case(code, what, make).for_requests_and_doctor(),
+        None => case(code, what, make),
+    }
+}
+
+/// Leaves a file or directory to root alone; without root, to nobody.
+fn forbid(path: &Path, mode: u32) {
+    let mode = if worker_user().is_some() { mode } else { 0 };
+    if worker_user().is_some() {
+        std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Protects the gateway's key with the canary as password.

@@ -17,6 +17,11 @@ pub fn cases() -> Vec<Case> {
         case(Code::LoginRefused, "a CN that is no user", |it| it.gateway(&Leaf::gateway("stranger"))).audited(838),
         case(Code::LoginRefused, "a user that is disabled", |it| user(it, "Enabled=0")).audited(828),
         case(Code::LoginRefused, "a user that has expired", |it| user(it, "ExpirationDate=2020-01-01")).audited(959),
+        case(Code::LoginRefused, "a user who has not been seen for months", |it| {
+            let long_ago = time::macros::date!(2020 - 01 - 01);
+            it.scene.superserver().store().note_login(USER, long_ago).expect("the database");
+        })
+        .audited(960),
         case(Code::LoginRefused, "a user of another type", |it| user(it, "Type=LDAP")).audited(974),
         case(Code::LoginRefused, "an account that is locked", |it| {
             it.merge("ModifySystem:InvalidLoginLimit=1,InvalidLoginAction=1");
@@ -43,7 +48,8 @@ pub fn cases() -> Vec<Case> {
         case(Code::LoginRefused, "auditing is off", |it| {
             it.merge("ModifySystem:AuditEnabled=0");
             it.gateway(&Leaf::gateway("stranger"));
-        }),
+        })
+        .counted(),
         case(Code::NoLicence, "the superserver has no licence left", |it| {
             it.plain_port(peer::listen(|stream| {
                 let mut server = peer::Superserver::new(stream);

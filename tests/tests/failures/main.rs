@@ -16,8 +16,15 @@ use trouble::{Case, Trouble};
 
 /// The rows that no test here provokes, and why.
 const NOT_HERE: &[(Code, &str)] = &[
-    (Code::ConnectForbidden, "needs SELinux or a firewall rule for the user; src/connection/diagnosis.rs maps it"),
+    (Code::ConnectForbidden, "needs a network namespace, and so root; reach.rs provokes it where there is one"),
+    (Code::NoLocalMeans, "needs a process without descriptors or ports left; src/connection/diagnosis.rs maps it"),
     (Code::QueueTimeout, "needs several requests at once; tests/tests/pool.rs"),
+    (Code::QueueFull, "the same"),
+    (Code::SessionBusy, "the same, of one session"),
+    (
+        Code::ManagementBusy,
+        "needs more requests for management pages at once than a browser makes; src/exchange/managed.rs",
+    ),
     (Code::ClientAborted, "nobody is left to see a page; tests/tests/nginx.rs and apache.rs"),
     (Code::RequestInvalid, "the web servers refuse such requests themselves; tests/tests/host.rs"),
     (Code::RequestBodyBroken, "the browser is the one that broke; tests/tests/nginx.rs"),
@@ -64,6 +71,11 @@ fn what_is_wrong_in_csp_ini_and_its_files_is_told_with_code_place_and_remedy() {
 #[test]
 fn a_server_that_cannot_be_reached_is_told_by_the_reason() {
     provoke(reach::cases());
+}
+
+#[test]
+fn a_connection_that_the_system_forbids_is_told_apart_from_one_that_fails() {
+    reach::provoke_a_forbidden_one();
 }
 
 #[test]

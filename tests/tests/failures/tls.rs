@@ -20,7 +20,17 @@ pub fn cases() -> Vec<Case> {
         })
         .audited(996),
         case(Code::TlsNotSpoken, "the superserver's TLS configuration is disabled", |it| it.merge_tls("Enabled=0"))
-            .audited(996),
+            .audited(987),
+        case(Code::TlsNotSpoken, "the superserver's TLS configuration is not there", |it| {
+            it.merge("ModifyServer:Port=51773,BindAddress=127.0.0.1,SSLConfig=Gone");
+        })
+        .audited(979),
+        case(Code::TlsNotSpoken, "the superserver has no certificate", |it| it.merge_tls("CertificateFile=\"\""))
+            .audited(1501),
+        case(Code::TlsNotSpoken, "the superserver is to verify, but has no CA", |it| it.merge_tls("CAFile=\"\""))
+            .audited(986),
+        case(Code::TlsNotSpoken, "the superserver cannot read its key", |it| it.merge_tls("PrivateKeyFile=gone.key"))
+            .audited(980),
         case(Code::TlsVersion, "TLS 1.3 against 1.2", |it| {
             it.set("SSLCC_Protocol_Min", "32");
             it.merge_tls("TLSMaxVersion=16");
@@ -31,6 +41,11 @@ pub fn cases() -> Vec<Case> {
         case(Code::ServerCertificateUntrusted, "a CA that the gateway does not know", |it| {
             let stranger = Ca::new(it.scene.directory(), "stranger");
             it.superserver_pair(&stranger.issue("foreign", &Leaf::server()));
+        }),
+        case(Code::ServerCertificateUntrusted, "a superserver that does not send its intermediate", |it| {
+            let root = Ca::new(it.scene.directory(), "root");
+            it.superserver_pair(&root.below("middle").issue("below", &Leaf::server()));
+            it.set("SSLCC_CA_Certificate_File", "root.pem");
         }),
         case(Code::ServerCertificateExpired, "an expired superserver", |it| {
             it.superserver(&Leaf { valid: (-10, -1), ..Leaf::server() });
@@ -59,12 +74,17 @@ pub fn cases() -> Vec<Case> {
             let stranger = Ca::new(it.scene.directory(), "stranger");
             it.gateway_pair(&stranger.issue("foreign", &Leaf::gateway(USER)));
         }),
-        case(Code::ClientCertificateUnknownCa, "the same, judged by OpenSSL in TLS 1.2", |it| {
+        case(Code::ClientCertificateUnknownCa, "a gateway that does not send its intermediate", |it| {
+            let root = Ca::new(it.scene.directory(), "root");
+            it.merge_tls("CAFile=root.pem");
+            it.gateway_pair(&root.below("middle").issue("below", &Leaf::gateway(USER)));
+        }),
+        case(Code::ClientCertificateUnknownCa, "a gateway of another CA, judged by OpenSSL in TLS 1.2", |it| {
             let stranger = Ca::new(it.scene.directory(), "stranger");
             it.gateway_pair(&stranger.issue("foreign", &Leaf::gateway(USER)));
             it.openssl(&[&JUDGING[..], &["-tls1_2"]].concat());
         }),
-        case(Code::ClientCertificateUnknownCa, "the same, judged by OpenSSL after TLS 1.3", |it| {
+        case(Code::ClientCertificateUnknownCa, "a gateway of another CA, judged by OpenSSL after TLS 1.3", |it| {
             let stranger = Ca::new(it.scene.directory(), "stranger");
             it.gateway_pair(&stranger.issue("foreign", &Leaf::gateway(USER)));
             it.openssl(&[&JUDGING[..], &["-tls1_3"]].concat());

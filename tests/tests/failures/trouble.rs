@@ -20,28 +20,49 @@ pub struct Case {
     pub what: &'static str,
     /// Makes it wrong.
     pub make: fn(&mut Trouble),
-    /// The number that the superserver's audit gives as the reason; none if it knows of no login.
-    pub audit: Option<u16>,
-    /// The command line sees it too: it tests servers, not paths and pages.
-    pub in_test: bool,
+    /// What the superserver's audit has of it.
+    pub audit: Audit,
+    /// Which commands see it too: they look at servers, not at paths and pages.
+    pub commands: &'static [&'static str],
     /// What the browser asks for.
     pub target: &'static str,
 }
 
+/// What the audit of the superserver has of a failure.
+#[derive(Clone, Copy)]
+pub enum Audit {
+    /// It knows of no login.
+    Nothing,
+    /// Its counter rises, but it holds no record.
+    Counter,
+    /// A record that gives this number as the reason.
+    Record(u16),
+}
+
 /// A case that the command line sees, and that no audit knows of.
 pub fn case(code: Code, what: &'static str, make: fn(&mut Trouble)) -> Case {
-    Case { code, what, make, audit: None, in_test: true, target: "/csp/demo/" }
+    Case { code, what, make, audit: Audit::Nothing, commands: &["test", "doctor"], target: "/csp/demo/" }
 }
 
 impl Case {
     /// The audit gives this number as the reason.
     pub fn audited(self, number: u16) -> Case {
-        Case { audit: Some(number), ..self }
+        Case { audit: Audit::Record(number), ..self }
+    }
+
+    /// The audit's counter alone rises.
+    pub fn counted(self) -> Case {
+        Case { audit: Audit::Counter, ..self }
     }
 
     /// Only requests see it.
     pub fn for_requests_only(self) -> Case {
-        Case { in_test: false, ..self }
+        Case { commands: &[], ..self }
+    }
+
+    /// It concerns the workers' user, as whom the doctor looks.
+    pub fn for_requests_and_doctor(self) -> Case {
+        Case { commands: &["doctor"], ..self }
     }
 
     pub fn target(self, target: &'static str) -> Case {
@@ -81,35 +102,60 @@ impl Trouble {
         let line = log.lines().find(|line| line.contains(&told)).unwrap_or_else(|| panic!("no log line: {all}"));
         assert!(line.contains(case.code.remedy()), "no remedy: {all}");
 
-        if let Some(number) = case.audit {
-            let records = trouble.scene.superserver().store().login_failures().expect("the audit");
-            let wanted = format!("ERROR #{number}: ");
-            assert!(records.iter().any(|record| record.event_data.contains(&wanted)), "{records:?}: {all}");
-        } else if case.code.stage() == Stage::Tls {
-            let records = trouble.scene.superserver().store().login_failures().expect("the audit");
-            assert!(records.is_empty(), "{records:?}: {all}");
-        }
+        trouble.check_other_side(case, 1, &all);
         let mut outputs = format!("{page}{log}");
-        if case.in_test {
-            let (status, output, errors) = trouble.test();
+        for (before, command) in case.commands.iter().enumerate() {
+            let (status, output, errors) = trouble.sclera(command);
             assert!(output.lines().all(|line| line.chars().count() <= 80 || !line.trim().contains(' ')), "{output}");
             let output = output + &errors;
             let joined = output.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_ne!(status, 0, "{all}\n{output}");
-            assert!(joined.contains(&case.code.to_string()), "{all}\n{output}");
+            assert_eq!(status, 2, "{command}: {all}\n{output}");
+            assert!(joined.contains(&case.code.to_string()), "{command}: {all}\n{output}");
             let remedy = case.code.remedy().split_whitespace().collect::<Vec<_>>().join(" ");
-            let whole = case.code.stage() != Stage::Configuration || output.contains("What to do");
-            assert!(!whole || joined.contains(&remedy), "{all}\n{output}");
+            // The remedy for a line of the file, and for a way that is barred, is one for that line and that way.
+            let own = case.code.stage() == Stage::Configuration && !output.contains("What to do:");
+            assert!(own || joined.contains(&remedy), "{command}: {all}\n{output}");
+            trouble.check_other_side(case, before + 2, &format!("{command}: {all}\n{output}"));
             outputs += &output;
         }
         assert!(!outputs.contains(CANARY), "a secret is shown: {outputs}");
         assert!(nginx.stop());
     }
 
-    /// `sclera test LOCAL`: its exit status, output and errors.
-    fn test(&self) -> (i32, String, String) {
+    /// What the embedded superserver has noted of so many attempts, in its own time.
+    fn check_other_side(&self, case: &Case, attempts: usize, all: &str) {
+        let superserver = self.scene.superserver();
+        let records = || superserver.store().login_failures().expect("the audit");
+        let counter = || {
+            let counters = superserver.store().audit_counters().expect("the audit");
+            counters.iter().find(|it| it.event.ends_with("/LoginFailure")).map_or(0, |it| it.total as usize)
+        };
+        let comes = |what: &dyn Fn() -> usize| wait_until(|| (what() >= attempts).then_some(())).is_some();
+        match case.audit {
+            Audit::Record(number) => {
+                let wanted = format!("ERROR #{number}: ");
+                let told = || records().iter().filter(|record| record.event_data.contains(&wanted)).count();
+                assert!(comes(&told), "{attempts} times {wanted}{:?}: {all}", records());
+            }
+            Audit::Counter => {
+                assert!(comes(&counter), "{attempts} counted: {all}");
+                assert!(records().is_empty(), "{:?}: {all}", records());
+            }
+            Audit::Nothing if case.code.stage() == Stage::Tls => {
+                let own = format!("TCP_Port={}\n", superserver.port());
+                let concerned = fs::read_to_string(self.scene.csp_ini()).is_ok_and(|text| text.contains(&own));
+                let handshakes = || superserver.counts().tls_failures as usize;
+                assert!(!concerned || comes(&handshakes), "no failed handshake is counted: {all}");
+                assert!(counter() == 0 && records().is_empty(), "{:?}: {all}", records());
+            }
+            Audit::Nothing => {}
+        }
+    }
+
+    /// `sclera test LOCAL` or `sclera doctor LOCAL`: its exit status, output and errors.
+    fn sclera(&self, command: &str) -> (i32, String, String) {
         let output = std::process::Command::new(sclera_tests::program("sclera"))
-            .args(["test", "LOCAL", "--config"])
+            .args([command, "LOCAL", "--config"])
             .arg(self.scene.csp_ini())
             .output()
             .expect("the command runs");
