@@ -5,7 +5,7 @@
 //! meanwhile, and ends with a check word over everything that must belong together, so that a writer that was killed or
 //! overtaken leaves no row that anybody could take for a session.
 //!
-//! Times are milliseconds of one clock that all processes share; [`now_ms`] tells it.
+//! Times are milliseconds of the ledger's clock, [`super::now_ms`]; never 0, which means free.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -298,13 +298,6 @@ impl fmt::Debug for SessionTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionTable")
     }
-}
-
-/// Milliseconds of the clock that all processes of a machine share and that nobody sets.
-pub fn now_ms() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    // Never 0, which means free or never.
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000 + 1
 }
 
 /// 32 bytes that nobody can guess.

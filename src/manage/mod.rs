@@ -39,8 +39,8 @@ pub use visit::{Visit, Who};
 
 use crate::event_log::{Level, Log};
 use crate::failure::Failure;
-use crate::ledger::Ledger;
-use crate::ledger::session::{SessionTable, now_ms};
+use crate::ledger::session::SessionTable;
+use crate::ledger::{Ledger, now_ms};
 use crate::pool::configuration::Source;
 use crate::pool::view::View;
 use crate::pool::worker::Worker;
