@@ -328,11 +328,16 @@ fn first_word(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
-/// The first 32 bytes of a name, cut between letters.
-fn packed(name: &str) -> [u64; 4] {
+/// What a session remembers of a name: its first 32 bytes, cut between letters.
+pub fn name_of_session(name: &str) -> &str {
     let end = (0..=name.len().min(32)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
+    &name[..end]
+}
+
+fn packed(name: &str) -> [u64; 4] {
+    let name = name_of_session(name);
     let mut bytes = [0; 32];
-    bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = first_word(bytes);
