@@ -98,9 +98,9 @@ impl SessionTable {
     pub fn alone() -> Box<SessionTable> {
         Box::new(SessionTable {
             key: [const { AtomicU64::new(0) }; 4],
-            sessions: [const { Row::FREE }; SESSIONS],
-            addresses: [const { Lock::FREE }; ADDRESSES],
-            users: [const { Lock::FREE }; USERS],
+            sessions: [const { Row::free() }; SESSIONS],
+            addresses: [const { Lock::free() }; ADDRESSES],
+            users: [const { Lock::free() }; USERS],
         })
     }
 
@@ -195,7 +195,8 @@ impl SessionTable {
     /// A row that nobody uses, or the one used least recently, with its stamp while it is being written.
     fn row_to_use(&self, now: u64) -> Option<(&Row, u64)> {
         let seen = self.sessions.iter().map(|row| (row, row.stamp.load(Ordering::Acquire), row.last_use()));
-        let is_usable = |stamp: u64, last_use: u64| stamp % 2 == 0 || now.saturating_sub(last_use) > WRITER_IS_DEAD;
+        let is_usable =
+            |stamp: u64, last_use: u64| stamp.is_multiple_of(2) || now.saturating_sub(last_use) > WRITER_IS_DEAD;
         let usable = seen.filter(|(_, stamp, last_use)| is_usable(*stamp, *last_use));
         let (row, stamp, _) = usable.min_by_key(|(.., last_use)| *last_use)?;
         // The stamp as it was looked at: somebody else may have begun a session in the row since.
@@ -235,22 +236,24 @@ impl SessionTable {
 }
 
 impl Row {
-    const FREE: Row = Row {
-        stamp: AtomicU64::new(0),
-        id: [const { AtomicU64::new(0) }; 4],
-        user: [const { AtomicU64::new(0) }; 4],
-        role: AtomicU64::new(0),
-        mark: AtomicU64::new(0),
-        begun: AtomicU64::new(0),
-        check: AtomicU64::new(0),
-        last_use: AtomicU64::new(0),
-    };
+    const fn free() -> Row {
+        Row {
+            stamp: AtomicU64::new(0),
+            id: [const { AtomicU64::new(0) }; 4],
+            user: [const { AtomicU64::new(0) }; 4],
+            role: AtomicU64::new(0),
+            mark: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            check: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
+        }
+    }
 
     /// The session, if the row is whole and has this digest.
     fn read(&self, id: &[u64; 4]) -> Option<Session> {
         let stamp = self.stamp.load(Ordering::Acquire);
         let last_use = self.last_use.load(Ordering::Relaxed);
-        if last_use == 0 || stamp % 2 == 1 || load(&self.id) != *id {
+        if last_use == 0 || !stamp.is_multiple_of(2) || load(&self.id) != *id {
             return None;
         }
         let session = Session {
@@ -271,7 +274,7 @@ impl Row {
 
     fn clear(&self) {
         let stamp = self.stamp.load(Ordering::Acquire);
-        let even = stamp % 2 == 0;
+        let even = stamp.is_multiple_of(2);
         if even && self.stamp.compare_exchange(stamp, stamp + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             store(&self.id, &[0; 4]);
             self.check.store(0, Ordering::Relaxed);
@@ -290,8 +293,9 @@ impl Row {
 }
 
 impl Lock {
-    const FREE: Lock =
-        Lock { key: AtomicU64::new(0), failures: AtomicU64::new(0), until: AtomicU64::new(0), last: AtomicU64::new(0) };
+    const fn free() -> Lock {
+        Lock { key: AtomicU64::new(0), failures: AtomicU64::new(0), until: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
 }
 
 impl fmt::Debug for SessionTable {
