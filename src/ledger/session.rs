@@ -5,7 +5,7 @@
 //! meanwhile, and ends with a check word over everything that must belong together, so that a writer that was killed or
 //! overtaken leaves no row that anybody could take for a session.
 //!
-//! Times are milliseconds of one clock that all processes share; [`now_ms`] tells it.
+//! Times are milliseconds of the ledger's clock, [`super::now_ms`]; never 0, which means free.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,9 +98,9 @@ impl SessionTable {
     pub fn alone() -> Box<SessionTable> {
         Box::new(SessionTable {
             key: [const { AtomicU64::new(0) }; 4],
-            sessions: [const { Row::FREE }; SESSIONS],
-            addresses: [const { Lock::FREE }; ADDRESSES],
-            users: [const { Lock::FREE }; USERS],
+            sessions: [const { Row::free() }; SESSIONS],
+            addresses: [const { Lock::free() }; ADDRESSES],
+            users: [const { Lock::free() }; USERS],
         })
     }
 
@@ -195,7 +195,8 @@ impl SessionTable {
     /// A row that nobody uses, or the one used least recently, with its stamp while it is being written.
     fn row_to_use(&self, now: u64) -> Option<(&Row, u64)> {
         let seen = self.sessions.iter().map(|row| (row, row.stamp.load(Ordering::Acquire), row.last_use()));
-        let is_usable = |stamp: u64, last_use: u64| stamp % 2 == 0 || now.saturating_sub(last_use) > WRITER_IS_DEAD;
+        let is_usable =
+            |stamp: u64, last_use: u64| stamp.is_multiple_of(2) || now.saturating_sub(last_use) > WRITER_IS_DEAD;
         let usable = seen.filter(|(_, stamp, last_use)| is_usable(*stamp, *last_use));
         let (row, stamp, _) = usable.min_by_key(|(.., last_use)| *last_use)?;
         // The stamp as it was looked at: somebody else may have begun a session in the row since.
@@ -235,22 +236,24 @@ impl SessionTable {
 }
 
 impl Row {
-    const FREE: Row = Row {
-        stamp: AtomicU64::new(0),
-        id: [const { AtomicU64::new(0) }; 4],
-        user: [const { AtomicU64::new(0) }; 4],
-        role: AtomicU64::new(0),
-        mark: AtomicU64::new(0),
-        begun: AtomicU64::new(0),
-        check: AtomicU64::new(0),
-        last_use: AtomicU64::new(0),
-    };
+    const fn free() -> Row {
+        Row {
+            stamp: AtomicU64::new(0),
+            id: [const { AtomicU64::new(0) }; 4],
+            user: [const { AtomicU64::new(0) }; 4],
+            role: AtomicU64::new(0),
+            mark: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            check: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
+        }
+    }
 
     /// The session, if the row is whole and has this digest.
     fn read(&self, id: &[u64; 4]) -> Option<Session> {
         let stamp = self.stamp.load(Ordering::Acquire);
         let last_use = self.last_use.load(Ordering::Relaxed);
-        if last_use == 0 || stamp % 2 == 1 || load(&self.id) != *id {
+        if last_use == 0 || !stamp.is_multiple_of(2) || load(&self.id) != *id {
             return None;
         }
         let session = Session {
@@ -271,7 +274,7 @@ impl Row {
 
     fn clear(&self) {
         let stamp = self.stamp.load(Ordering::Acquire);
-        let even = stamp % 2 == 0;
+        let even = stamp.is_multiple_of(2);
         if even && self.stamp.compare_exchange(stamp, stamp + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             store(&self.id, &[0; 4]);
             self.check.store(0, Ordering::Relaxed);
@@ -290,21 +293,15 @@ impl Row {
 }
 
 impl Lock {
-    const FREE: Lock =
-        Lock { key: AtomicU64::new(0), failures: AtomicU64::new(0), until: AtomicU64::new(0), last: AtomicU64::new(0) };
+    const fn free() -> Lock {
+        Lock { key: AtomicU64::new(0), failures: AtomicU64::new(0), until: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
 }
 
 impl fmt::Debug for SessionTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionTable")
     }
-}
-
-/// Milliseconds of the clock that all processes of a machine share and that nobody sets.
-pub fn now_ms() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    // Never 0, which means free or never.
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000 + 1
 }
 
 /// 32 bytes that nobody can guess.
@@ -335,11 +332,16 @@ fn first_word(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
-/// The first 32 bytes of a name, cut between letters.
-fn packed(name: &str) -> [u64; 4] {
+/// What a session remembers of a name: its first 32 bytes, cut between letters.
+pub fn name_of_session(name: &str) -> &str {
     let end = (0..=name.len().min(32)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
+    &name[..end]
+}
+
+fn packed(name: &str) -> [u64; 4] {
+    let name = name_of_session(name);
     let mut bytes = [0; 32];
-    bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = first_word(bytes);

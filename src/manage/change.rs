@@ -544,3 +544,94 @@ pub fn remove(document: &mut Document, scope: &Scope) -> Vec<Complaint> {
     let removed = index.and_then(|_| document.remove_section(&scope.section()));
     removed.err().map(|error| Complaint::general(error.to_string())).into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        Document::new(text.as_bytes().to_vec())
+    }
+
+    fn text(document: &Document) -> &str {
+        std::str::from_utf8(document.bytes()).unwrap()
+    }
+
+    fn value(text: &str) -> Entered {
+        Entered::Value(Zeroizing::new(text.to_owned()))
+    }
+
+    const FILE: &str = "[SYSTEM]\nNo_Activity_Timeout=7\n[SYSTEM_INDEX]\nA=1\n[A]\nIp_Address=a\nTCP_Port=1\n";
+
+    #[test]
+    fn what_was_entered_touches_its_line_alone_and_blank_is_not_absent_in_the_system_section() {
+        let a = || Scope::Server("a".to_owned());
+        for (scope, enabled, key, entered, before, after) in [
+            (a(), None, "TCP_Port", value("2"), "TCP_Port=1", "TCP_Port=2"),
+            (a(), None, "tcp_port", value("1"), "", ""),
+            (a(), None, "TCP_Port", Entered::Keep, "", ""),
+            (a(), None, "TCP_Port", Entered::Blank, "TCP_Port=1\n", ""),
+            (a(), None, "Username", Entered::Blank, "", ""),
+            (a(), Some(true), "TCP_Port", Entered::Keep, "", ""),
+            (a(), Some(false), "TCP_Port", Entered::Keep, "A=1", "A=Disabled"),
+            (Scope::System, None, "No_Activity_Timeout", Entered::Blank, "Timeout=7", "Timeout="),
+            (Scope::System, None, "SM_Timeout", Entered::Blank, "", ""),
+            (a(), None, "Password", value("SYS"), "TCP_Port=1\n", "TCP_Port=1\nPassword=]]]U1lT\n"),
+        ] {
+            let mut it = document(FILE);
+            assert_eq!(apply(&mut it, &scope, enabled, &[(key.to_owned(), entered)]), [], "{key}");
+            assert_eq!(text(&it), FILE.replace(before, after), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_beside_its_setting() {
+        let scope = Scope::Server("A".to_owned());
+        for (key, entered, says) in [
+            ("TCP_Port", "x", "is not a TCP port; write a TCP port from 1 to 65535"),
+            ("Queued_Request_Timeout", "1", "is out of range; 5 is used; write seconds from 5 to 31536000"),
+            ("Username", "a\nb", "line break"),
+            ("TCP_Prot", "1", "is not a known setting"),
+            ("MAX_CONNECTIONS", "1", "is not a known setting"),
+        ] {
+            let mut it = document(FILE);
+            let complaints = apply(&mut it, &scope, None, &[(key.to_owned(), value(entered))]);
+            assert_eq!((complaints.len(), text(&it)), (1, FILE), "{key}");
+            assert!(complaints[0].key == key && complaints[0].message.contains(says), "{complaints:?}");
+        }
+    }
+
+    #[test]
+    fn differences_name_each_line_and_hide_secrets() {
+        let after = FILE.replace("TCP_Port=1", "TCP_Port=2\nPassword=canary").replace("A=1\n", "")
+            + "[APP_PATH_INDEX]\n/a=Enabled\n/A=Enabled\n[SYSTEM]\nConfiguration_Modified=now\n";
+        let told: Vec<String> =
+            differences(&document(FILE), &document(&after)).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "[A] Password to \"(hidden)\"; it was not there",
+                "[A] TCP_Port from \"1\" to \"2\"",
+                "[APP_PATH_INDEX] /A to \"Enabled\"; it was not there",
+                "[APP_PATH_INDEX] /a to \"Enabled\"; it was not there",
+                "[SYSTEM_INDEX] A: removed; it was \"1\"",
+            ]
+        );
+        assert_eq!(differences(&document(FILE), &document(&FILE.to_lowercase().replace("=1", "=1"))), []);
+    }
+
+    #[test]
+    fn a_profile_is_there_by_its_section_or_its_line_in_the_index() {
+        let it = document("[SYSTEM_INDEX]\nA=Enabled\nB=Disabled\n[c]\nx=1\n[APP_PATH_INDEX]\n/a=Enabled\n");
+        for (scope, is_in, enabled) in [
+            (Scope::Server("a".into()), true, true),
+            (Scope::Server("B".into()), true, false),
+            (Scope::Server("C".into()), true, false),
+            (Scope::Server("D".into()), false, false),
+            (Scope::Application("/a".into()), true, true),
+            (Scope::Application("/A".into()), false, false),
+        ] {
+            assert_eq!((scope.is_in(&it), scope.is_enabled(&it)), (is_in, enabled), "{scope:?}");
+        }
+    }
+}

@@ -6,9 +6,11 @@
 //! cookie the browser had before.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use askama::Template;
 use base64ct::{Base64, Encoding};
+use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -16,9 +18,9 @@ use super::access::{self, Client, Need};
 use super::form::Form;
 use super::language::Language;
 use super::visit::{COOKIE, Visit, Who, cookie};
-use super::{Manage, PAGES, Place, Request, Response, role_of, text};
+use super::{Manage, PAGES, Place, Request, Response, role_of, text, token};
 use crate::event_log::Level;
-use crate::ledger::session::{Whose, random};
+use crate::ledger::session::{Whose, name_of_session, random};
 use crate::profile::file::read_bounded;
 use crate::profile::{Management, ManagementPassword, Role};
 
@@ -80,7 +82,9 @@ pub fn identify(
     if matches!(place, Place::Api(_))
         && let Some((user, password)) = basic(request)
     {
-        let known = check(manage, settings, client, &user, &password).ok()?;
+        let known = remembered(manage, settings, &user, &password).or_else(|| {
+            Some(remember(manage, check(manage, settings, client, &user, &password).ok()?, &user, &password))
+        })?;
         // No cookie, and so no session and no form: a browser never sends this by itself, since it is never asked to.
         return Some(Who { user: Some(known.user), role: known.role, address, cookie: String::new(), is_new: true });
     }
@@ -161,7 +165,10 @@ fn check(manage: &Manage, settings: &Management, client: &Client, user: &str, pa
     // A name that nobody has takes as long as a wrong password.
     let good = match &found {
         Some((stored, _)) => stored.verify(password),
-        None => ManagementPassword::from_stored(NOBODY).verify(password) && false,
+        None => {
+            ManagementPassword::from_stored(NOBODY).verify(password);
+            false
+        }
     };
     match found.filter(|_| good) {
         Some(_) => {
@@ -178,20 +185,63 @@ fn check(manage: &Manage, settings: &Management, client: &Client, user: &str, pa
     }
 }
 
+/// Programs give their password with each call, and looking at it costs tens of milliseconds: a worker remembers for a
+/// while which ones were right, by signatures with a key that only this process has.
+static REMEMBERED: Mutex<Vec<Right>> = Mutex::new(Vec::new());
+static OWN_KEY: OnceLock<[u8; 32]> = OnceLock::new();
+
+/// A user and password that were right.
+struct Right {
+    signature: String,
+    mark: u64,
+    until: u64,
+}
+
+/// The most that are remembered, and for how many milliseconds.
+const MOST_REMEMBERED: usize = 16;
+const REMEMBERED_FOR: u64 = 300_000;
+
+fn signature(user: &str, password: &str) -> String {
+    let key = OWN_KEY.get_or_init(random);
+    token::sign(key, "login", format!("{}:{user}{password}", user.len()).as_bytes())
+}
+
+fn remembered(manage: &Manage, settings: &Management, user: &str, password: &str) -> Option<Known> {
+    let (signature, now) = (signature(user, password), manage.now());
+    let known = known(settings, user)?;
+    let all = REMEMBERED.lock();
+    let is_right = all.iter().any(|it| it.signature == signature && it.mark == known.mark && it.until > now);
+    is_right.then_some(known)
+}
+
+fn remember(manage: &Manage, known: Known, user: &str, password: &str) -> Known {
+    let now = manage.now();
+    let right = Right { signature: signature(user, password), mark: known.mark, until: now + REMEMBERED_FOR };
+    let mut all = REMEMBERED.lock();
+    all.retain(|it| it.until > now && it.signature != right.signature);
+    if all.len() >= MOST_REMEMBERED {
+        all.remove(0);
+    }
+    all.push(right);
+    known
+}
+
 /// The hash of a password that nobody knows.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2NsZXJhLW5vYm9keQ$Wm9ndqg1E2cWyy0dRYtpzW8y3l5Bt9YqQ2YJkB8pC5I";
 
 /// The user of `[SYSTEM]` may do everything; those of the file what their lines say.
 fn stored(settings: &Management, user: &str) -> Option<(ManagementPassword, Role)> {
     let has_own = !settings.username.value.is_empty() || settings.password.value != ManagementPassword::None;
-    if has_own && settings.username.value.eq_ignore_ascii_case(user) {
+    if has_own && is_same(&settings.username.value, user) {
         return Some((settings.password.value.clone(), Role::Edit));
     }
     let file = settings.users_file.as_ref()?;
-    users(&file.value)
-        .into_iter()
-        .find(|(name, ..)| name.eq_ignore_ascii_case(user))
-        .map(|(_, role, hash)| (hash, role))
+    users(&file.value).into_iter().find(|(name, ..)| is_same(name, user)).map(|(_, role, hash)| (hash, role))
+}
+
+/// Whether two names are one user's, as far as a session remembers names.
+fn is_same(name: &str, other: &str) -> bool {
+    name_of_session(name).eq_ignore_ascii_case(name_of_session(other))
 }
 
 fn known(settings: &Management, user: &str) -> Option<Known> {
@@ -202,12 +252,12 @@ fn known(settings: &Management, user: &str) -> Option<Known> {
         ManagementPassword::None | ManagementPassword::Unverifiable => return None,
     };
     let mut hash = Sha256::new();
-    for part in [user.to_lowercase().as_str(), role.word(), text] {
+    for part in [name_of_session(user).to_ascii_lowercase().as_str(), role.word(), text] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
     let mark = hash.finalize().iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte));
-    Some(Known { user: user.chars().take(32).collect(), role, mark })
+    Some(Known { user: name_of_session(user).to_owned(), role, mark })
 }
 
 /// The lines of the users' file: name, role and hash, separated by colons.
@@ -270,5 +320,57 @@ impl Client {
             std::net::IpAddr::V4(address) => address.to_string(),
             std::net::IpAddr::V6(address) => format!("{:x?}", &address.segments()[..4]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+
+    fn settings(path: &Path, lines: &str) -> Management {
+        let text = format!("[SYSTEM]\n{lines}\n");
+        Profile::parse(path, text.as_bytes()).unwrap().profile.system.management
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_takes_as_long_as_a_wrong_password() {
+        assert!(matches!(ManagementPassword::from_stored(NOBODY), ManagementPassword::Hashed(_)));
+    }
+
+    #[test]
+    fn users_are_those_of_the_system_and_of_the_file_and_their_marks_follow_password_and_role() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, users) = (directory.path().join("CSP.ini"), directory.path().join("users"));
+        let hash = ManagementPassword::hash("secret").unwrap();
+        let line = |role: &str| {
+            format!("# people\n\nLooker:{role}:{hash}\nbroken\nclear:edit:secret\n:edit:{hash}\nx:root:{hash}\n")
+        };
+        std::fs::write(&users, line("view")).unwrap();
+        let of = |lines: &str| settings(&file, lines);
+        let all = "Username=Admin\nPassword=a\nSclera_Manage_Users=users";
+        for (lines, user, expected) in [
+            (all, "admin", Some(Role::Edit)),
+            (all, "looker", Some(Role::View)),
+            (all, "", None),
+            (all, "clear", None),
+            (all, "x", None),
+            ("Username=Admin", "admin", None),
+            ("Password=a", "", Some(Role::Edit)),
+            ("Password=a", "admin", None),
+            ("Username=Admin\nPassword=PBKDF2|x", "admin", None),
+            ("", "", None),
+        ] {
+            assert_eq!(known(&of(lines), user).map(|it| it.role), expected, "{lines:?} {user:?}");
+        }
+        let long = "n".repeat(40);
+        let found = known(&of(&format!("Username={long}\nPassword=a")), &long).unwrap();
+        assert_eq!(known(&of(&format!("Username={long}\nPassword=a")), &found.user).unwrap().mark, found.mark);
+        let mark = |lines: &str, user: &str| known(&of(lines), user).unwrap().mark;
+        assert_eq!(mark("Username=a\nPassword=b", "A"), mark("Username=A\nPassword=b", "a"));
+        assert_ne!(mark("Username=a\nPassword=b", "a"), mark("Username=a\nPassword=c", "a"));
+        let before = mark(all, "looker");
+        std::fs::write(&users, line("edit")).unwrap();
+        assert_ne!(mark(all, "looker"), before, "another role is another mark");
     }
 }

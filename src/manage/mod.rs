@@ -39,8 +39,8 @@ pub use visit::{Visit, Who};
 
 use crate::event_log::{Level, Log};
 use crate::failure::Failure;
-use crate::ledger::Ledger;
-use crate::ledger::session::{SessionTable, now_ms};
+use crate::ledger::session::SessionTable;
+use crate::ledger::{Ledger, now_ms};
 use crate::pool::configuration::Source;
 use crate::pool::view::View;
 use crate::pool::worker::Worker;
@@ -64,6 +64,9 @@ pub struct Manage {
     log: Log,
 }
 
+/// Answers a request for a page.
+pub type Handler = fn(&Visit) -> Result<Response, Trouble>;
+
 /// A page.
 pub struct Page {
     /// What the query calls it.
@@ -73,9 +76,9 @@ pub struct Page {
     pub group: Option<Group>,
     /// Its menu entry is marked as current on this page too; for pages below another one.
     pub below: &'static str,
-    pub get: fn(&Visit) -> Result<Response, Trouble>,
+    pub get: Handler,
     /// What its forms send. The handler asks for the role that it takes ([`Visit::require`]).
-    pub post: Option<fn(&Visit) -> Result<Response, Trouble>>,
+    pub post: Option<Handler>,
 }
 
 /// The groups of the menu, in order.

@@ -161,3 +161,28 @@ pub fn references(scope: &Scope, document: &Document) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_the_system_by_paths_and_as_an_alternative() {
+        let text = "[SYSTEM_INDEX]\nA=Enabled\n[B]\nx=1\n[APP_PATH:/x]\nDefault_Server=a\n\
+                    Alternative_Server_0=1~~~~~~B\nAlternative_Server_1=0~C\n[APP_PATH_INDEX]\n/y=Enabled\n";
+        let document = Document::new(text.as_bytes().to_vec());
+        for (name, expected) in [
+            ("A", vec!["[APP_PATH:/x] Default_Server"]),
+            ("b", vec!["[APP_PATH:/x] Alternative_Server_0"]),
+            ("C", vec!["[APP_PATH:/x] Alternative_Server_1"]),
+            ("local", vec!["[SYSTEM] Default_Server"]),
+            ("D", vec![]),
+        ] {
+            assert_eq!(references(&Scope::Server(name.to_owned()), &document), expected, "{name}");
+        }
+        let names =
+            |kind| -> Vec<String> { scopes(&document, kind).into_iter().map(|scope| scope.section()).collect() };
+        assert_eq!(names(SectionKind::Server), ["A", "B"]);
+        assert_eq!(names(SectionKind::Application), ["APP_PATH:/y", "APP_PATH:/x"]);
+    }
+}

@@ -94,3 +94,32 @@ pub fn cookie(request: &Request, value: &str) -> String {
     let secure = if request.https { "; Secure" } else { "" };
     format!("{COOKIE}={value}; Path={path}; HttpOnly; SameSite=Strict{secure}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_is_for_the_pages_alone_and_for_https_only_where_it_came_by_https() {
+        for (base, https, expected) in [
+            (
+                "/csp/bin/Systems/Module.cxw",
+                false,
+                "SCLERA_MANAGE=v; Path=/csp/bin/Systems/Module.cxw; HttpOnly; SameSite=Strict",
+            ),
+            (
+                "/iris/csp/bin/systems/module.cxw",
+                true,
+                "SCLERA_MANAGE=v; Path=/iris/csp/bin/systems/module.cxw; HttpOnly; SameSite=Strict; Secure",
+            ),
+            (
+                "/a;b/csp/bin/Systems/Module.cxw",
+                false,
+                "SCLERA_MANAGE=v; Path=/csp/bin/Systems/Module.cxw; HttpOnly; SameSite=Strict",
+            ),
+        ] {
+            let request = Request { base: base.to_owned(), https, ..Request::default() };
+            assert_eq!(cookie(&request, "v"), expected);
+        }
+    }
+}

@@ -37,7 +37,15 @@ fn nginx(scene: &Scene) -> Nginx {
         "CSPConfigPath {};\nset_real_ip_from 127.0.0.1;\nreal_ip_header {CLIENT};",
         scene.directory().display()
     );
-    Nginx::start_with(scene, Settings { http: &http, locations: "location / { CSP on; }", ..Settings::default() })
+    Nginx::start_with(
+        scene,
+        Settings {
+            main: "worker_processes 2;",
+            http: &http,
+            locations: "location / { CSP on; }",
+            ..Settings::default()
+        },
+    )
 }
 
 fn apache(scene: &Scene) -> Apache {
@@ -45,7 +53,7 @@ fn apache(scene: &Scene) -> Apache {
         scene,
         &format!(
             "LoadModule remoteip_module /usr/lib/apache2/modules/mod_remoteip.so\nRemoteIPHeader {CLIENT}\n\
-             RemoteIPInternalProxy 127.0.0.1\nStartServers 1\nServerLimit 1\nThreadsPerChild 16\nMaxRequestWorkers 16\n\
+             RemoteIPInternalProxy 127.0.0.1\n\
              <Location />\nCSP On\n</Location>"
         ),
     )
