@@ -47,7 +47,7 @@ impl Gateway {
 
     /// A gateway whose only server is `[LOCAL]` at an address that is looked up among these names.
     pub fn named(address: &str, lines: &str, names: Names, log: Log) -> Gateway {
-        let configuration = Configuration::fixed(local_profile(address, lines));
+        let configuration = Configuration::fixed(local_profile(address, lines)).expect("memory to share");
         let worker = Worker::start_with(&configuration, "test".to_owned(), log, names).expect("a worker");
         Gateway { worker: Arc::new(worker) }
     }
