@@ -147,10 +147,12 @@ impl Attempts {
 /// The error that tells most of why no address could be connected to.
 pub fn telling(missed: &[Miss]) -> LinkError {
     let rank = |error: &Option<Errno>| match error {
-        Some(Errno::CONNREFUSED) => 0,
-        Some(Errno::ACCESS | Errno::PERM) => 1,
-        Some(Errno::TIMEDOUT) | None => 2,
-        Some(_) => 3,
+        // What this machine lacks says nothing of the server.
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => 0,
+        Some(Errno::CONNREFUSED) => 1,
+        Some(Errno::ACCESS | Errno::PERM) => 2,
+        Some(Errno::TIMEDOUT) | None => 3,
+        Some(_) => 4,
     };
     let telling = missed.iter().map(|miss| miss.error).min_by_key(rank);
     telling.map_or(LinkError::Closed, |error| LinkError::Io(error.unwrap_or(Errno::TIMEDOUT)))
@@ -309,6 +311,7 @@ mod tests {
         for (errors, told) in [
             (vec![Some(Errno::NETUNREACH), Some(Errno::CONNREFUSED)], Errno::CONNREFUSED),
             (vec![None, Some(Errno::NETUNREACH)], Errno::TIMEDOUT),
+            (vec![Some(Errno::CONNREFUSED), Some(Errno::MFILE)], Errno::MFILE),
             (vec![Some(Errno::TIMEDOUT), Some(Errno::PERM)], Errno::PERM),
             (vec![Some(Errno::HOSTUNREACH), Some(Errno::NETUNREACH)], Errno::HOSTUNREACH),
         ] {

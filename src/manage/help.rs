@@ -24,12 +24,6 @@ const JAPANESE: &[(SectionKind, &str, &str)] = &[
     (System, "Server_Response_Timeout", "応答中にサーバーが何も送らずにいられる秒数。"),
     (System, "Queued_Request_Timeout", "要求が接続の空きを待てる秒数。"),
     (System, "No_Activity_Timeout", "未使用の接続を閉じるまでの秒数。空白の場合は閉じません。"),
-    (System, "Sclera_Queue_Limit", "各ワーカーでサーバーへの接続を待てる要求の最大数。空白の場合は制限しません。"),
-    (
-        System,
-        "Sclera_Runtime_Directory",
-        "全ワーカーが共有し `sclera status` が読むメモリー (台帳) のディレクトリ。なければ作成されます。",
-    ),
     (
         System,
         "Sclera_Maximum_Age",

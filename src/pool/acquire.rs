@@ -74,11 +74,7 @@ impl Acquire {
             };
             self.state = match checkout {
                 Checkout::Idle(mut lease) => match lease.connection.is_usable() {
-                    true if self.pool.is_current(&lease.connection) => return Ok(Some(*lease)),
-                    true => {
-                        lease.connection.close();
-                        State::Start
-                    }
+                    true => return Ok(Some(*lease)),
                     // The server has given it up: the next idle one may do, else a new one is made.
                     false => {
                         self.pool.member.count(self.pool.row, Counter::Stale);

@@ -307,7 +307,8 @@ fn nginx_gets_past_dead_addresses_of_the_systems_resolver_and_follows_a_change()
     assert!(several_end.is_some(), "{}", nginx.error_log());
     let next = superserver("127.0.0.2", server.port());
     names(&["127.0.0.2"]);
-    assert!(nginx.wait_for_log("iris.test has other addresses: 127.0.0.2; before: 127.0.0.1, 127.0.0.2, 127.0.0.3"));
+    let change = "iris.test has other addresses: 127.0.0.2; before: 127.0.0.1, 127.0.0.2, 127.0.0.3";
+    assert!(nginx.wait_for_log(change), "{}", nginx.error_log());
     assert_eq!(nginx.get("/csp/demo/status/200").status, 200);
     assert_eq!(next.counts().requests, 1);
     let log = nginx.error_log();
