@@ -687,10 +687,13 @@ impl Exchange {
         let Some(plan) = &self.plan else { return head };
         let learned = session::learned(&head);
         let mark = pool.server().mark;
-        if plan.has_choice()
-            && let Some(SessionKey(key)) = learned.or(self.claims.session)
-        {
-            self.worker.ledger().sticky().learn(key.get(), mark, now_ms());
+        if plan.has_choice() {
+            // A token of which no server has told is not learned: a browser could make up as many as it likes.
+            let sticky = self.worker.ledger().sticky();
+            let known = self.claims.session.filter(|SessionKey(key)| sticky.find(key.get(), now_ms()).is_some());
+            if let Some(SessionKey(key)) = learned.or(known) {
+                sticky.learn(key.get(), mark, now_ms());
+            }
         }
         if let Some(gateway) = plan.gateway_mark() {
             let ours = WebServerId { gateway, server: mark };
