@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use sclera_superserver::{Options, Running};
 use sclera_tests::apache::{Apache, Mpm};
 use sclera_tests::counting::{Counting, Manners, PATH, Tally};
 use sclera_tests::fault::{Proxy, Weather};
@@ -132,4 +133,106 @@ fn the_limit_of_connections_holds_over_all_workers_of_nginx() {
 fn the_limit_of_connections_holds_over_all_children_of_apache() {
     never_exceeds_the_limit(prefork);
     never_exceeds_the_limit(event);
+}
+
+/// A scene with three superservers that count together, the second and third as alternatives of the first.
+struct Three {
+    scene: Scene,
+    counting: Counting,
+    two: Option<Running>,
+    three: Running,
+}
+
+impl Three {
+    fn new(mode: &str) -> Three {
+        let counting = counting();
+        let mount = |options: Options| options.application(PATH, counting.clone());
+        let scene = Scene::with_application(PATH, counting.clone());
+        set_up(&scene, "Sclera_Health_Interval=1\n");
+        let (two, three) = (scene.another_superserver("TWO", mount), scene.another_superserver("THREE", mount));
+        let alternatives = format!(
+            "Default_Server=LOCAL\nAlternative_Servers={mode}\nAlternative_Server_0=1~~~~~~LOCAL\n\
+             Alternative_Server_1=1~~~~~~TWO\nAlternative_Server_2=1~~~~~~THREE\n"
+        );
+        let head = "[APP_PATH:/csp]\n";
+        scene.edit_csp_ini(|text| {
+            text.replace(&format!("{head}Default_Server=LOCAL\n"), &format!("{head}{alternatives}"))
+        });
+        Three { scene, counting, two: Some(two), three }
+    }
+
+    /// How many requests the three have had.
+    fn requests(&self) -> [u64; 3] {
+        let two = self.two.as_ref().map_or(0, |two| two.counts().requests);
+        [self.scene.superserver().counts().requests, two, self.three.counts().requests]
+    }
+}
+
+fn grows(what: &str, mut count: impl FnMut() -> u64) {
+    let before = count();
+    assert!(wait_until(|| (count() > before + 20).then_some(())).is_some(), "{what} gets no requests");
+}
+
+fn fails_over_and_returns<S: WebServer>(start: impl FnOnce(&Scene) -> S) {
+    let mut all = Three::new("FailOver");
+    let server = start(&all.scene);
+    let (mut stopped, mut noticed) = (Instant::now(), Instant::now());
+    let report = Load::steady(server.port(), SEED, CLIENTS, TAGS).during(|answered| {
+        wait_for_answers(answered, 200);
+        assert_eq!(all.requests()[1..], [0, 0], "the first is there");
+        stopped = Instant::now();
+        all.scene.stop_superserver();
+        let second = all.two.as_ref().expect("it runs");
+        let took_over = || (second.counts().requests > 0).then(Instant::now);
+        noticed = wait_until(took_over).expect("the second takes over");
+        wait_for_answers(answered, 200);
+        all.scene.resume_superserver(|options| options.application(PATH, all.counting.clone()));
+        grows("the first, healed,", || all.scene.superserver().counts().requests);
+        wait_for_answers(answered, 100);
+    });
+    assert_eq!(all.three.counts().requests, 0, "the second was there");
+    judge(&all, &report, stopped, noticed);
+    assert!(server.stop());
+}
+
+fn balances_around_a_dead_server<S: WebServer>(start: impl FnOnce(&Scene) -> S) {
+    let mut all = Three::new("LoadBalancing");
+    let server = start(&all.scene);
+    let (mut stopped, mut noticed) = (Instant::now(), Instant::now());
+    let report = Load::steady(server.port(), SEED, CLIENTS, TAGS).during(|answered| {
+        wait_for_answers(answered, 200);
+        assert!(all.requests().iter().all(|&count| count > 0), "{:?}", all.requests());
+        let two = all.two.take().expect("it runs");
+        let port = two.port();
+        stopped = Instant::now();
+        two.stop();
+        noticed = Instant::now();
+        wait_for_answers(answered, 200);
+        let mount = |options: Options| options.application(PATH, all.counting.clone());
+        all.two = Some(all.scene.start_another("TWO", port, mount));
+        grows("the second, healed,", || all.two.as_ref().map_or(0, |two| two.counts().requests));
+    });
+    judge(&all, &report, stopped, noticed);
+    assert!(server.stop());
+}
+
+/// Only what was in flight when the server died may have failed, and no POST was run twice.
+fn judge(all: &Three, report: &Report, stopped: Instant, noticed: Instant) {
+    let failures = failures(report);
+    let late: Vec<_> = failures.iter().filter(|failure| failure.began > noticed).collect();
+    assert!(late.is_empty(), "failed after the dead server had been noticed, or after it was back: {late:?}");
+    assert!(failures.iter().all(|failure| failure.ended >= stopped), "failed before the server died: {failures:?}");
+    assert_eq!(run_twice(&all.counting, report), []);
+}
+
+#[test]
+fn a_dead_server_fails_no_request_once_noticed_and_gets_its_load_back_behind_nginx() {
+    fails_over_and_returns(nginx);
+    balances_around_a_dead_server(nginx);
+}
+
+#[test]
+fn a_dead_server_fails_no_request_once_noticed_and_gets_its_load_back_behind_apache() {
+    fails_over_and_returns(event);
+    balances_around_a_dead_server(prefork);
 }
