@@ -1,9 +1,11 @@
 //! A worker's part in the ledger: its row, the rights it takes, passes on and gives back, and its doorbell.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::thread::futex;
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -22,7 +24,8 @@ pub(super) struct WorkerRow {
     doorbell: AtomicU32,
     /// Not 0: somebody wants connections of this worker closed.
     wishes: AtomicU32,
-    spare: AtomicU32,
+    /// Not 0: something was passed on to this worker.
+    granted: AtomicU32,
     /// When it started, in seconds since 1970.
     started: AtomicU64,
     /// What it waits for at each server, and at the gateway as a whole.
@@ -49,6 +52,12 @@ impl WorkerRow {
     /// Somebody wants a connection of this worker closed.
     pub(super) fn wish(&self) {
         self.wishes.store(1, Ordering::Release);
+        self.ring();
+    }
+
+    /// Something was passed on to this worker.
+    fn grant(&self) {
+        self.granted.swap(1, Ordering::AcqRel);
         self.ring();
     }
 
@@ -88,6 +97,21 @@ pub struct Member {
     me: Holder,
     /// Where the last seat was found: the next one is probably there again.
     hint: AtomicU32,
+    lines: AtomicU64,
+    /// Who of this worker waits, for what: several pools share its bit and its numbers in a queue.
+    waits: Mutex<HashMap<Line, Wait>>,
+}
+
+/// Those of a worker who wait together: the requests of one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Line(u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    server: usize,
+    lacking: Lacking,
+    count: u32,
+    oldest: u64,
 }
 
 /// How many connections there may be.
@@ -100,7 +124,7 @@ pub struct Limits {
 }
 
 /// The right to one connection. It has to be given back or passed on.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use = "rights that are dropped are lost until the worker ends"]
 pub struct Rights {
     seat: u32,
@@ -153,24 +177,20 @@ impl Member {
     /// If there are too many workers already.
     pub fn join(ledger: &Arc<Ledger>) -> io::Result<Member> {
         let layout = ledger.layout();
-        let process = std::process::id();
-        let row = (0..WORKERS).find(|&row| {
-            let before = layout.workers[row].pid();
-            // Another worker of this process shares its locks.
-            before != process
-                && ledger.mapping.lock(row)
-                && layout.workers[row]
-                    .pid
-                    .compare_exchange(before, process, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-        });
+        let mut own = ledger.own_rows();
+        let row = (0..WORKERS).find(|row| !own.rows.contains(row) && ledger.mapping.lock(*row));
         let Some(row) = row else {
             return Err(io::Error::other(format!("there are {WORKERS} workers already, more than the ledger holds")));
         };
+        own.rows.push(row);
         layout.workers_used.fetch_max(row as u32 + 1, Ordering::AcqRel);
-        let member = Member { ledger: ledger.clone(), me: Holder::of_row(row), hint: AtomicU32::new(0) };
+        layout.workers[row].pid.store(own.process, Ordering::Release);
+        let me = Holder::of_row(row);
         // What the row's last worker left, if it was killed.
-        member.ledger.take_away(member.me);
+        ledger.take_away(me);
+        drop(own);
+        let (hint, lines, waits) = (AtomicU32::new(0), AtomicU64::new(0), Mutex::default());
+        let member = Member { ledger: ledger.clone(), me, hint, lines, waits };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         layout.workers[row].started.store(now, Ordering::Relaxed);
         member.tally(Tally::WorkersStarted);
@@ -200,14 +220,13 @@ impl Member {
         let place = match limits.server {
             None => None,
             Some(limit) => {
-                let places = &layout.places[server][..(limit as usize).min(PLACES)];
-                Some(seats::claim(places, self.me, 0).ok_or(Lacking::Server)? as u32)
+                Some(seats::claim(self.ledger.places(server, limit), self.me, 0).ok_or(Lacking::Server)? as u32)
             }
         };
         let all = &layout.seats[..(limits.all as usize).min(CONNECTIONS)];
         let Some(seat) = seats::claim(all, self.me, self.hint.load(Ordering::Relaxed) as usize) else {
             if let Some(place) = place {
-                seats::release(&layout.places[server], place as usize, self.me);
+                self.free_place(server, place as usize);
             }
             return Err(Lacking::All);
         };
@@ -234,31 +253,28 @@ impl Member {
             seats::release(&layout.places[server], place as usize, self.me);
         }
         seats::release(&layout.seats, rights.seat as usize, self.me);
-        let first = self.oldest(server, None).or_else(|| self.oldest(SERVERS, None));
-        if let Some(first) = first {
+        if let Some(first) = self.next_in_turn(server, None) {
             self.ledger.ring(first.row());
         }
     }
 
     /// The worker that rights which become free here should go to, if it is not this one. `mine`: since when the oldest
-    /// request of this pool waits, if one does.
+    /// request of this pool waits, if one does; then only others that have waited longer by [`PATIENCE`].
     pub fn next_in_turn(&self, server: usize, mine: Option<u64>) -> Option<Holder> {
-        self.oldest(server, mine).or_else(|| self.oldest(SERVERS, mine))
+        let is_other = |holder: Holder| mine.is_none() || holder != self.me;
+        // Those who wait for this server and those who wait for any: neither may starve the others.
+        let both = [self.oldest(server, is_other), self.oldest(SERVERS, is_other)];
+        let (since, first) = both.into_iter().flatten().min_by_key(|(since, _)| *since)?;
+        mine.is_none_or(|mine| since + PATIENCE < mine).then_some(first)
     }
 
-    /// Whose oldest request waits longest, this worker's other pools included; with `mine`, only others that have waited
-    /// longer than that by [`PATIENCE`].
-    fn oldest(&self, queue: usize, mine: Option<u64>) -> Option<Holder> {
+    /// Whose oldest request in a queue waits longest, and since when.
+    fn oldest(&self, queue: usize, is_meant: impl Fn(Holder) -> bool) -> Option<(u64, Holder)> {
         let layout = self.layout();
-        let bits = match queue {
-            SERVERS => &layout.waiting,
-            server => &layout.servers[server].waiting,
-        };
         let used = self.ledger.workers_used().div_ceil(64);
-        let since = |holder: &Holder| layout.workers[holder.row()].queues[queue].oldest.load(Ordering::Relaxed);
-        let others = bits::waiting(&bits[..used]).filter(|&holder| mine.is_none() || holder != self.me);
-        let first = others.min_by_key(since)?;
-        mine.is_none_or(|mine| since(&first) + PATIENCE < mine).then_some(first)
+        let since = |holder: Holder| layout.workers[holder.row()].queues[queue].oldest.load(Ordering::Relaxed);
+        let waiting = bits::waiting(&self.ledger.bits(queue)[..used]).filter(|&holder| is_meant(holder));
+        waiting.map(|holder| (since(holder), holder)).min_by_key(|(since, _)| *since)
     }
 
     /// Passes rights on to another worker's waiting request. The connection behind them must have been closed.
@@ -269,109 +285,147 @@ impl Member {
         if let Some(place) = rights.place {
             // A worker that waits for a connection to any server has no use for a place at this one.
             match layout.workers[to.row()].queues[server].waiting.load(Ordering::Relaxed) {
-                0 => seats::release(&layout.places[server], place as usize, self.me),
+                0 => self.free_place(server, place as usize),
                 _ => drop(seats::grant(&layout.places[server], place as usize, self.me, to)),
             }
         }
         self.count(server, Counter::GivenUp);
-        self.ledger.ring(to.row());
+        layout.workers[to.row()].grant();
     }
 
-    /// Takes rights that were passed on to this worker, for a request that waits at this server.
-    pub fn collect(&self, server: usize, limits: Limits) -> Option<Rights> {
+    /// Takes rights for a request that waits at this server: such as were passed on to this worker, or free ones.
+    ///
+    /// # Errors
+    ///
+    /// Which limit is in the way. It may be another one than before.
+    pub fn collect(&self, server: usize, limits: Limits) -> Result<Rights, Lacking> {
         let layout = self.layout();
-        let used = self.ledger.connections_used();
-        let seat = seats::collect(&layout.seats[..used], self.me);
+        let all = &layout.seats[..(limits.all as usize).min(CONNECTIONS)];
+        let seat = seats::collect(all, self.me);
         let place = match limits.server {
             None => None,
             Some(limit) => {
-                let places = &layout.places[server][..(limit as usize).min(PLACES)];
+                let places = self.ledger.places(server, limit);
                 let place = seats::collect(places, self.me).or_else(|| seats::claim(places, self.me, 0));
                 let Some(place) = place else {
                     seat.into_iter().for_each(|seat| self.free_seat(seat));
-                    return None;
+                    return Err(Lacking::Server);
                 };
                 Some(place as u32)
             }
         };
-        let all = &layout.seats[..(limits.all as usize).min(CONNECTIONS)];
         let Some(seat) = seat.or_else(|| seats::claim(all, self.me, self.hint.load(Ordering::Relaxed) as usize)) else {
             if let Some(place) = place {
-                seats::release(&layout.places[server], place as usize, self.me);
+                self.free_place(server, place as usize);
             }
-            return None;
+            return Err(Lacking::All);
         };
         layout.connections_used.fetch_max(seat as u32 + 1, Ordering::AcqRel);
-        Some(self.begin(server, Rights { seat: seat as u32, place }))
+        Ok(self.begin(server, Rights { seat: seat as u32, place }))
     }
 
     fn free_seat(&self, seat: usize) {
         seats::release(&self.layout().seats, seat, self.me);
-        if let Some(first) = self.oldest(SERVERS, None) {
+        self.ring_oldest(SERVERS);
+    }
+
+    fn free_place(&self, server: usize, place: usize) {
+        seats::release(&self.layout().places[server], place, self.me);
+        self.ring_oldest(server);
+    }
+
+    /// This worker has just tried; what is free is for another.
+    fn ring_oldest(&self, queue: usize) {
+        if let Some((_, first)) = self.oldest(queue, |holder| holder != self.me) {
             self.ledger.ring(first.row());
         }
     }
 
-    /// Gives back what was passed on to this worker when nobody waits any more.
-    pub fn return_grants(&self, server: usize) {
+    /// Whether something was passed on to this worker since it was asked last.
+    pub fn takes_granted(&self) -> bool {
+        self.layout().workers[self.row()].granted.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Gives back what was passed on to this worker and nobody of it waits for any more: whoever passed it on may have
+    /// looked before the last one left.
+    pub fn return_grants(&self) {
         let layout = self.layout();
-        while let Some(place) = seats::collect(&layout.places[server], self.me) {
-            seats::release(&layout.places[server], place, self.me);
-            if let Some(first) = self.oldest(server, None).filter(|&first| first != self.me) {
-                self.ledger.ring(first.row());
+        // Nobody begins to wait meanwhile.
+        let waits = self.waits.lock();
+        for (server, row) in layout.servers.iter().enumerate().take_while(|(_, row)| row.is_used()) {
+            if !waits.values().any(|wait| wait.server == server) {
+                while let Some(place) = seats::collect(&layout.places[server][..row.places_used()], self.me) {
+                    self.free_place(server, place);
+                }
             }
         }
-        while let Some(seat) = seats::collect(&layout.seats[..self.ledger.connections_used()], self.me) {
-            self.free_seat(seat);
+        if waits.is_empty() {
+            while let Some(seat) = seats::collect(&layout.seats[..self.ledger.connections_used()], self.me) {
+                self.free_seat(seat);
+            }
         }
     }
 
-    /// Says how many requests wait at a server, and since when the oldest does. After beginning to wait, try
-    /// [`Member::claim`] once more: something may have become free in between.
-    pub fn wait(&self, server: usize, lacking: Lacking, waiting: usize, oldest: Option<u64>) {
-        let layout = self.layout();
-        let set = |queue: usize, waiting: usize| {
-            let row = &layout.workers[self.me.row()].queues[queue];
-            let bits = match queue {
-                SERVERS => &layout.waiting[..],
-                server => &layout.servers[server].waiting[..],
-            };
-            row.waiting.store(waiting as u32, Ordering::Relaxed);
-            match oldest.filter(|_| waiting > 0) {
+    /// A line of this worker's own, for [`Member::wait`].
+    pub fn new_line(&self) -> Line {
+        Line(self.lines.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says how many requests of a line wait at a server for what is lacking, and since when the oldest does. After
+    /// beginning to wait, try [`Member::collect`] once more: something may have become free in between.
+    pub fn wait(&self, line: Line, server: usize, lacking: Lacking, waiting: usize, oldest: u64) {
+        let mut waits = self.waits.lock();
+        waits.insert(line, Wait { server, lacking, count: waiting as u32, oldest });
+        self.show(server, &waits);
+    }
+
+    /// Nobody of a line waits at a server any more.
+    pub fn stop_waiting(&self, line: Line, server: usize) {
+        let mut waits = self.waits.lock();
+        if waits.remove(&line).is_some() {
+            self.show(server, &waits);
+        }
+    }
+
+    /// Shows the others who of this worker waits at a server, and for a connection to any.
+    fn show(&self, server: usize, waits: &HashMap<Line, Wait>) {
+        for queue in [server, SERVERS] {
+            let row = &self.layout().workers[self.me.row()].queues[queue];
+            // A server's queue shows also those who wait for the limit of all.
+            let here =
+                waits.values().filter(|wait| queue == SERVERS && wait.lacking == Lacking::All || wait.server == queue);
+            row.waiting.store(here.map(|wait| wait.count).sum(), Ordering::Relaxed);
+            let lacking = waits.values().filter(|wait| wait.lacking.queue(wait.server) == queue);
+            match lacking.map(|wait| wait.oldest).min() {
                 Some(oldest) => {
                     row.oldest.store(oldest, Ordering::Relaxed);
-                    bits::set(bits, self.me);
+                    bits::set(self.ledger.bits(queue), self.me);
                 }
-                None => bits::clear(bits, self.me),
+                None => bits::clear(self.ledger.bits(queue), self.me),
             }
-        };
-        set(lacking.queue(server), waiting);
-        if lacking == Lacking::All {
-            // So that the server's queue shows them too.
-            layout.workers[self.me.row()].queues[server].waiting.store(waiting as u32, Ordering::Relaxed);
         }
-    }
-
-    /// Nobody waits at a server any more.
-    pub fn stop_waiting(&self, server: usize) {
-        self.wait(server, Lacking::Server, 0, None);
-        self.wait(server, Lacking::All, 0, None);
     }
 
     /// Asks for the connection of another worker that has idled longest to be given up.
     pub fn ask_for_idle(&self, server: usize, lacking: Lacking) {
         let layout = self.layout();
-        let idle = (0..self.ledger.connections_used()).filter(|&seat| {
-            let row = &layout.connections[seat];
-            row.state() == ConnectionState::Idle
-                && !row.is_to_close()
-                && (lacking == Lacking::All || row.server() == server)
-        });
-        let mut idle: Vec<usize> = idle.collect();
-        idle.sort_by_key(|&seat| layout.connections[seat].since());
-        let asked = idle.into_iter().find(|&seat| layout.connections[seat].ask_if_idle());
-        if let Some(holder) = asked.and_then(|seat| seats::holder(&layout.seats[seat])) {
-            layout.workers[holder.row()].wish();
+        let idle_longest = || {
+            let rows = layout.connections[..self.ledger.connections_used()].iter().enumerate();
+            let idle = rows.filter(|(_, row)| {
+                row.state() == ConnectionState::Idle
+                    && !row.is_to_close()
+                    && (lacking == Lacking::All || row.server() == server)
+            });
+            idle.min_by_key(|(_, row)| row.since())
+        };
+        // Others ask too, and connections are taken into use: not for ever.
+        for (seat, row) in std::iter::from_fn(idle_longest).take(8) {
+            if row.ask_if_idle() {
+                if let Some(holder) = seats::holder(&layout.seats[seat]) {
+                    layout.workers[holder.row()].wish();
+                }
+                return;
+            }
         }
     }
 
@@ -477,27 +531,29 @@ impl Member {
         self.layout().workers[self.row()].wishes.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Frees what workers had that ended without leaving. Gives how many there were.
+    /// Frees what workers had that ended without leaving, and what was passed on to such a worker since. Gives how many
+    /// there were.
     pub fn reclaim(&self) -> usize {
         let layout = self.layout();
-        let process = std::process::id();
-        let mut found = 0;
+        // Record locks are the process's: no other thread of it joins or leaves meanwhile.
+        let own = self.ledger.own_rows();
+        let holders = self.ledger.holders();
+        let (mut found, mut freed) = (0, 0);
         for row in 0..self.ledger.workers_used() {
-            let pid = layout.workers[row].pid();
-            if pid == 0 || pid == process || !self.ledger.mapping.lock(row) {
+            let left = layout.workers[row].pid() == 0;
+            if own.rows.contains(&row) || left && !holders.contains(&row) || !self.ledger.mapping.lock(row) {
                 continue;
             }
             // Nobody else clears it now; if we are killed meanwhile, the row is found again.
-            let worker = &layout.workers[row].pid;
-            if worker.compare_exchange(pid, process, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.ledger.take_away(Holder::of_row(row));
-                worker.store(0, Ordering::Release);
+            freed += self.ledger.take_away(Holder::of_row(row));
+            if layout.workers[row].pid.swap(0, Ordering::AcqRel) != 0 {
                 self.tally(Tally::WorkersLost);
                 found += 1;
             }
             self.ledger.mapping.unlock(row);
         }
-        if found > 0 {
+        drop(own);
+        if found + freed > 0 {
             self.ledger.ring_all();
         }
         found
@@ -506,25 +562,76 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.ledger.take_away(self.me);
+        let mut own = self.ledger.own_rows();
+        // A process that was forked off has a copy of this value, and not the row.
+        if !own.rows.contains(&self.row()) {
+            return;
+        }
+        let freed = self.ledger.take_away(self.me);
         self.layout().workers[self.row()].pid.store(0, Ordering::Release);
         self.ledger.mapping.unlock(self.row());
+        own.rows.retain(|&row| row != self.me.row());
+        drop(own);
+        if freed > 0 {
+            self.ledger.ring_all();
+        }
     }
 }
 
+/// The rows that members of this process have. Who joins, leaves or reclaims has it locked.
+#[derive(Debug, Default)]
+pub(super) struct OwnRows {
+    process: u32,
+    rows: Vec<usize>,
+}
+
 impl Ledger {
-    /// Frees all that a worker has which cannot act any more.
-    fn take_away(&self, holder: Holder) {
+    fn own_rows(&self) -> MutexGuard<'_, OwnRows> {
+        let mut own = self.own_rows.lock();
+        let process = std::process::id();
+        if own.process != process {
+            // Forked since: the rows are the parent's.
+            *own = OwnRows { process, rows: Vec::new() };
+        }
+        own
+    }
+
+    /// Who waits in a queue.
+    fn bits(&self, queue: usize) -> &[AtomicU64] {
+        match queue {
+            SERVERS => &self.layout().waiting,
+            server => &self.layout().servers[server].waiting,
+        }
+    }
+
+    /// The places of a server with this maximum.
+    fn places(&self, server: usize, limit: u32) -> &[AtomicU32] {
+        let limit = (limit as usize).min(PLACES);
+        // Said before one of them is taken, so that none is overlooked if its holder is killed.
+        self.layout().servers[server].use_places(limit as u32);
+        &self.layout().places[server][..limit]
+    }
+
+    /// The rows of workers that hold something, or that something was passed on to.
+    fn holders(&self) -> HashSet<usize> {
         let layout = self.layout();
-        for seat in 0..self.connections_used() {
-            if seats::holder(&layout.seats[seat]) == Some(holder) {
-                layout.connections[seat].end();
+        let servers = layout.servers.iter().zip(&layout.places).take_while(|(row, _)| row.is_used());
+        let places = servers.flat_map(|(row, places)| &places[..row.places_used()]);
+        places.chain(&layout.seats).filter_map(seats::holder).map(Holder::row).collect()
+    }
+
+    /// Frees all that a worker has which cannot act any more. Gives how many seats and places that were.
+    fn take_away(&self, holder: Holder) -> usize {
+        let layout = self.layout();
+        for (seat, row) in layout.seats.iter().zip(&layout.connections) {
+            if seats::holder(seat) == Some(holder) {
+                row.end();
             }
         }
-        seats::take_away(&layout.seats[..self.connections_used()], holder);
+        let mut freed = seats::take_away(&layout.seats, holder);
         bits::clear(&layout.waiting, holder);
         for (server, row) in layout.servers.iter().enumerate().take_while(|(_, row)| row.is_used()) {
-            seats::take_away(&layout.places[server], holder);
+            freed += seats::take_away(&layout.places[server][..row.places_used()], holder);
             bits::clear(&row.waiting, holder);
         }
         for turn in &layout.turns {
@@ -534,5 +641,6 @@ impl Ledger {
             }
         }
         layout.workers[holder.row()].clear();
+        freed
     }
 }

@@ -33,8 +33,8 @@ pub use connection::{ConnectionRow, ConnectionState};
 use counters::Counters;
 pub use counters::{BOUNDS, Counter, Tally};
 use mapping::{Mapping, Shared};
-use member::WorkerRow;
-pub use member::{Lacking, Limits, Member, Rights, Turn};
+pub use member::{Lacking, Limits, Line, Member, Rights, Turn};
+use member::{OwnRows, WorkerRow};
 use parking_lot::Mutex;
 pub use seats::Holder;
 pub use server::ServerRow;
@@ -105,6 +105,7 @@ pub struct Ledger {
     mapping: Mapping<Layout>,
     /// `None` if it has no name.
     path: Option<PathBuf>,
+    own_rows: Mutex<OwnRows>,
 }
 
 /// Ledgers that this process has opened. A reload opens the gateway again and has to find the same memory; also an
@@ -130,14 +131,14 @@ impl Ledger {
             Err(error) => (new_anonymous()?, Some(error)),
         };
         let named = why.is_none().then(|| path.clone());
-        let ledger = Arc::new(Ledger { mapping, path: named });
+        let ledger = Arc::new(Ledger { mapping, path: named, own_rows: Mutex::default() });
         opened.insert(path, ledger.clone());
         Ok((ledger, why))
     }
 
     /// A ledger without a name, for this process and those it forks.
     pub fn anonymous() -> io::Result<Arc<Ledger>> {
-        Ok(Arc::new(Ledger { mapping: new_anonymous()?, path: None }))
+        Ok(Arc::new(Ledger { mapping: new_anonymous()?, path: None, own_rows: Mutex::default() }))
     }
 
     /// The servers that sessions belong to.
@@ -172,7 +173,7 @@ impl Ledger {
 
     fn checked(mapping: Mapping<Layout>, path: PathBuf) -> io::Result<Ledger> {
         match mapping.get().magic.load(Ordering::Acquire) == MAGIC {
-            true => Ok(Ledger { mapping, path: Some(path) }),
+            true => Ok(Ledger { mapping, path: Some(path), own_rows: Mutex::default() }),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "another release made it")),
         }
     }

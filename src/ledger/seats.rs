@@ -60,14 +60,13 @@ pub fn collect(seats: &[AtomicU32], holder: Holder) -> Option<usize> {
     })
 }
 
-/// Frees what a holder has, collected or not. Only for one that cannot act any more.
-pub fn take_away(seats: &[AtomicU32], holder: Holder) {
-    for seat in seats {
+/// Frees what a holder has, collected or not. Only for one that cannot act any more. Gives how many that were.
+pub fn take_away(seats: &[AtomicU32], holder: Holder) -> usize {
+    let is_freed = |seat: &&AtomicU32| {
         let now = seat.load(Ordering::Relaxed);
-        if now & !GRANTED == holder.0 {
-            let _ = seat.compare_exchange(now, FREE, Ordering::SeqCst, Ordering::Relaxed);
-        }
-    }
+        now & !GRANTED == holder.0 && seat.compare_exchange(now, FREE, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    };
+    seats.iter().filter(is_freed).count()
 }
 
 /// Who holds a seat.

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::WORKERS;
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::{PLACES, WORKERS};
 
 /// One server, by its name.
 #[repr(C)]
@@ -12,7 +12,8 @@ pub struct ServerRow {
     name: Name<8>,
     /// What an administrator wants of it; see [`crate::pool`].
     pub wish: AtomicU32,
-    spare: AtomicU32,
+    /// Places from here on have never been used.
+    places_used: AtomicU32,
     /// Connections that were open at this time are not used again: the server has probably been restarted.
     restarted: AtomicU64,
     /// How it does; see [`crate::pool`].
@@ -37,6 +38,17 @@ impl ServerRow {
     /// The name, of at most 64 bytes.
     pub fn name(&self) -> String {
         self.name.get()
+    }
+
+    pub(super) fn places_used(&self) -> usize {
+        (self.places_used.load(Ordering::Acquire) as usize).min(PLACES)
+    }
+
+    /// Places up to this one may be used from now on.
+    pub(super) fn use_places(&self, count: u32) {
+        if self.places_used.load(Ordering::Relaxed) < count {
+            self.places_used.fetch_max(count, Ordering::SeqCst);
+        }
     }
 
     pub(super) fn is_used(&self) -> bool {

@@ -37,9 +37,10 @@ fn limits_hold_over_all_workers_and_say_which_of_them_is_in_the_way() {
 fn rights_go_to_whoever_has_waited_longest_and_have_to_be_collected() {
     let (ledger, server) = ledger();
     let members: Vec<Member> = (0..3).map(|_| Member::join(&ledger).unwrap()).collect();
+    let lines: Vec<Line> = members.iter().map(Member::new_line).collect();
     let mut held = take(&members[0], server, TWO, 2);
     for (member, since) in [(1, 200), (2, 100)] {
-        members[member].wait(server, Lacking::Server, 1, Some(since));
+        members[member].wait(lines[member], server, Lacking::Server, 1, since);
     }
     let waits = |mine| members[0].next_in_turn(server, mine).map(Holder::row);
     assert_eq!(waits(None), Some(2));
@@ -47,9 +48,9 @@ fn rights_go_to_whoever_has_waited_longest_and_have_to_be_collected() {
     assert_eq!(waits(Some(100_000)), Some(2));
     let to = members[0].next_in_turn(server, None).unwrap();
     members[0].pass(server, held.pop().unwrap(), to);
-    assert!(members[1].collect(server, TWO).is_none());
+    assert!(members[1].collect(server, TWO).is_err());
     let got = members[2].collect(server, TWO).unwrap();
-    members[2].stop_waiting(server);
+    members[2].stop_waiting(lines[2], server);
     assert_eq!(waits(None), Some(1));
     members[2].release(server, got);
     held.pop().into_iter().for_each(|rights| members[0].release(server, rights));
@@ -59,12 +60,14 @@ fn rights_go_to_whoever_has_waited_longest_and_have_to_be_collected() {
 fn what_was_passed_to_a_worker_that_has_lost_interest_goes_back() {
     let (ledger, server) = ledger();
     let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
-    two.wait(server, Lacking::Server, 1, Some(1));
+    let line = two.new_line();
+    two.wait(line, server, Lacking::Server, 1, 1);
     let mut held = take(&one, server, TWO, 2);
     let to = one.next_in_turn(server, None).unwrap();
     held.drain(..).for_each(|rights| one.pass(server, rights, to));
-    two.stop_waiting(server);
-    two.return_grants(server);
+    two.stop_waiting(line, server);
+    assert!(two.takes_granted() && !two.takes_granted());
+    two.return_grants();
     drop(take(&one, server, TWO, 2));
 }
 
@@ -75,7 +78,7 @@ fn a_member_that_leaves_takes_everything_along() {
     let row = leaver.row();
     drop(take(&leaver, server, TWO, 2));
     assert_eq!(leaver.take_turn(7, 1), Turn::Taken(ledger_turn(&leaver)));
-    leaver.wait(server, Lacking::Server, 1, Some(1));
+    leaver.wait(leaver.new_line(), server, Lacking::Server, 1, 1);
     drop(leaver);
     let next = Member::join(&ledger).unwrap();
     assert_eq!(next.row(), row);
@@ -189,4 +192,90 @@ fn one_probe_at_a_time_and_connections_from_before_a_restart_are_known() {
     row.note_restart(1000);
     row.note_restart(500);
     assert!(row.is_from_before_restart(1000) && !row.is_from_before_restart(1001));
+}
+
+#[test]
+fn whoever_is_passed_something_after_losing_interest_gives_it_back() {
+    let (ledger, server) = ledger();
+    let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
+    let line = two.new_line();
+    two.wait(line, server, Lacking::All, 1, 1);
+    let mut held = take(&one, server, NO_LIMIT, 3);
+    let to = one.next_in_turn(server, None).unwrap();
+    // The request leaves while it is being served.
+    two.stop_waiting(line, server);
+    two.return_grants();
+    held.drain(..).for_each(|rights| one.pass(server, rights, to));
+    assert_eq!(one.claim(server, NO_LIMIT).err(), Some(Lacking::All));
+    assert!(two.takes_granted(), "it has been told");
+    two.return_grants();
+    drop(take(&one, server, NO_LIMIT, 3));
+}
+
+#[test]
+fn grants_are_kept_for_a_pool_that_still_waits_when_another_of_its_worker_stops() {
+    let (ledger, server) = ledger();
+    let other_server = ledger.server("OTHER").unwrap();
+    let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
+    let held = take(&one, server, NO_LIMIT, 3);
+    // Two pools of one server, before and after a reload, and one of another server.
+    let (before, after, other) = (two.new_line(), two.new_line(), two.new_line());
+    two.wait(before, server, Lacking::All, 1, 50);
+    two.wait(after, server, Lacking::All, 2, 70);
+    two.wait(other, other_server, Lacking::All, 1, 60);
+    assert_eq!(ledger.snapshot().servers[server].queued, 3);
+    two.stop_waiting(before, server);
+    assert_eq!(ledger.snapshot().servers[server].queued, 2);
+    let to = one.next_in_turn(server, None).expect("the other two still wait");
+    assert_eq!(one.next_in_turn(server, Some(61 + 100)), Some(to), "since 60");
+    assert_eq!(one.next_in_turn(server, Some(60 + 100)), None);
+    two.stop_waiting(other, other_server);
+    held.into_iter().for_each(|rights| one.pass(server, rights, to));
+    two.return_grants();
+    let rights = two.collect(server, NO_LIMIT).unwrap();
+    two.stop_waiting(after, server);
+    assert!(one.next_in_turn(server, None).is_none());
+    two.return_grants();
+    drop(take(&one, server, NO_LIMIT, 2));
+    two.release(server, rights);
+}
+
+#[test]
+fn neither_those_who_wait_for_a_server_nor_those_who_wait_for_any_starve_the_others() {
+    let (ledger, server) = ledger();
+    let other_server = ledger.server("OTHER").unwrap();
+    let members: Vec<Member> = (0..3).map(|_| Member::join(&ledger).unwrap()).collect();
+    members[1].wait(members[1].new_line(), server, Lacking::Server, 1, 200);
+    members[2].wait(members[2].new_line(), other_server, Lacking::All, 1, 100);
+    let first = |mine| members[0].next_in_turn(server, mine).map(Holder::row);
+    assert_eq!(first(None), Some(2));
+    assert_eq!(first(Some(250)), Some(2));
+    assert_eq!(first(Some(200)), None);
+}
+
+#[test]
+fn which_limit_is_in_the_way_may_change_while_a_request_waits() {
+    let (ledger, server) = ledger();
+    let other_server = ledger.server("OTHER").unwrap();
+    let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
+    let mut held = take(&one, server, TWO, 2);
+    assert_eq!(two.collect(server, TWO).err(), Some(Lacking::Server));
+    one.release(server, held.pop().unwrap());
+    held.extend(take(&one, other_server, NO_LIMIT, 2));
+    assert_eq!(two.collect(server, TWO).err(), Some(Lacking::All));
+    drop(one.claim(server, Limits { all: 4, ..TWO }).expect("no place is lost"));
+}
+
+#[test]
+fn what_is_passed_to_a_worker_that_has_gone_is_found() {
+    let (ledger, server) = ledger();
+    let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
+    two.wait(two.new_line(), server, Lacking::All, 1, 1);
+    let mut held = take(&one, server, NO_LIMIT, 3);
+    let to = one.next_in_turn(server, None).unwrap();
+    drop(two);
+    held.drain(..).for_each(|rights| one.pass(server, rights, to));
+    assert_eq!(one.claim(server, NO_LIMIT).err(), Some(Lacking::All));
+    assert_eq!(one.reclaim(), 0, "nobody was killed");
+    drop(take(&one, server, NO_LIMIT, 3));
 }

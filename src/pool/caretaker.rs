@@ -162,13 +162,16 @@ impl Duties {
     /// Does what somebody may have rung for.
     fn heed(&mut self, member: &Member) {
         let wishes = member.takes_wishes();
+        let granted = member.takes_granted();
         for pool in self.pools() {
             pool.serve_waiting();
-            pool.serve_sessions();
             if wishes {
                 pool.interrupt();
                 pool.close_idle(Instant::now());
             }
+        }
+        if granted {
+            member.return_grants();
         }
     }
 
@@ -176,10 +179,15 @@ impl Duties {
         let view = self.view.read().clone();
         unharmed(|| {
             member.reclaim();
+            member.return_grants();
         });
         self.retired.retain(|pool| pool.strong_count() > 0);
         unharmed(|| self.names.round(view.pools(), now, &self.log));
-        self.pools().iter().for_each(|pool| unharmed(|| pool.close_idle(now)));
+        for pool in self.pools() {
+            // Not at every ring: whoever is woken and waits again rings.
+            pool.serve_sessions();
+            unharmed(|| pool.close_idle(now));
+        }
         view.checked().for_each(|pool| unharmed(|| self.check(pool)));
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {

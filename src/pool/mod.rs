@@ -49,7 +49,7 @@ use crate::connection::{Connection, TalkError};
 use crate::event_log::{Level, Log};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
-use crate::ledger::{self, Counter, Lacking, Limits, Member, Rights, ServerRow, Turn, now_ms};
+use crate::ledger::{self, Counter, Lacking, Limits, Line, Member, Rights, ServerRow, Turn, now_ms};
 use crate::profile::Server;
 
 /// The pool of one server.
@@ -69,6 +69,8 @@ pub struct Pool {
     member: Arc<Member>,
     /// The server's row in the ledger.
     row: usize,
+    /// Its queue, among those of this worker.
+    line: Line,
     fresh: Fresh,
     log: Log,
     state: Mutex<State>,
@@ -209,6 +211,7 @@ impl Pool {
             limit,
             member: member.clone(),
             row,
+            line: member.new_line(),
             fresh,
             log,
             state: Mutex::default(),
@@ -369,9 +372,9 @@ impl Pool {
     fn announce(&self, state: &State) {
         match (state.waiting.front(), state.lacking) {
             (Some(first), Some(lacking)) => {
-                self.member.wait(self.row, lacking, state.waiting.len(), Some(first.since));
+                self.member.wait(self.line, self.row, lacking, state.waiting.len(), first.since);
             }
-            _ => self.member.stop_waiting(self.row),
+            _ => self.member.stop_waiting(self.line, self.row),
         }
     }
 
@@ -382,13 +385,24 @@ impl Pool {
             let mut state = self.state.lock();
             if state.waiting.is_empty() {
                 if state.lacking.take().is_some() {
-                    self.member.stop_waiting(self.row);
-                    self.member.return_grants(self.row);
+                    self.member.stop_waiting(self.line, self.row);
+                    self.member.return_grants();
                 }
                 return;
             }
             self.announce(&state);
-            let Some(rights) = self.member.collect(self.row, self.limits()) else { return };
+            let rights = match self.member.collect(self.row, self.limits()) {
+                Ok(rights) => rights,
+                Err(lacking) if state.lacking == Some(lacking) => return,
+                Err(lacking) => {
+                    // What was lacking is there, and something else is not: other workers have to know.
+                    state.lacking = Some(lacking);
+                    self.announce(&state);
+                    drop(state);
+                    self.member.ask_for_idle(self.row, lacking);
+                    continue;
+                }
+            };
             state.open += 1;
             let next = state.waiting.pop_front();
             drop(state);
@@ -469,7 +483,7 @@ impl Pool {
         let is_old = |idle: &Idle| {
             server.idle_timeout.is_some_and(|timeout| now.saturating_duration_since(idle.since) >= timeout)
         };
-        let is_spare = |idle: &Idle| self.member.rank(self.row, idle.rights.seat()) >= minimum;
+        let is_spare = |idle: &Idle| minimum == 0 || self.member.rank(self.row, idle.rights.seat()) >= minimum;
         let mut closing = Vec::new();
         let mut state = self.state.lock();
         for at in (0..state.idle.len()).rev() {
@@ -647,7 +661,23 @@ impl Pool {
                 }
                 grant => grant,
             };
+            if let Grant::Permit(rights) = &grant
+                && self.member.is_beyond(rights, self.limits())
+            {
+                // The limit has been lowered. Those who wait have to do with what is below it.
+                let Grant::Permit(rights) = grant else { return };
+                state.open -= 1;
+                drop(state);
+                self.member.count(self.row, Counter::Closed);
+                self.member.release(self.row, rights);
+                self.serve_waiting();
+                return;
+            }
             let first = state.waiting.front().map(|first| first.since);
+            if let (None, Grant::Connection(connection, rights)) = (first, &grant) {
+                // Said before it is looked who waits: whoever begins to wait just now sees it, or is seen.
+                self.member.connection(rights).idle(connection.facts().calls, now_ms());
+            }
             if let Some(other) = self.member.next_in_turn(self.row, first) {
                 state.open -= 1;
                 drop(state);
@@ -671,15 +701,7 @@ impl Pool {
                         self.member.release(self.row, rights);
                     }
                     Grant::Connection(connection, rights) => {
-                        self.member.connection(&rights).idle(connection.facts().calls, now_ms());
                         state.idle.push(Idle { connection: *connection, rights, since: Instant::now() });
-                        // Somebody who began to wait just now has not seen that it idles.
-                        if self.member.next_in_turn(self.row, None).is_some()
-                            && let Some(Idle { connection, rights, .. }) = state.idle.pop()
-                        {
-                            grant = Grant::Connection(Box::new(connection), rights);
-                            continue;
-                        }
                     }
                 }
                 return;
