@@ -241,6 +241,7 @@ fn nginx_passes_directives_down_and_the_nearest_wins() {
             location /choice { if ($arg_csp = yes) { CSP on; } if ($arg_csp = no) { CSP off; } }\n\
             location /moved { rewrite ^/moved/(.*)$ /off/on/$1 last; }\n\
             location /words { CSP on; return 204; }",
+        ..Settings::default()
     };
     let nginx = Nginx::start_with(&scene, settings);
     decides(
