@@ -1,5 +1,8 @@
 //! Where events go: the host's own log, through a function that it gives us. (CSP.log itself is a later release's.)
 
+pub mod level;
+pub mod mask;
+
 use std::fmt;
 use std::sync::Arc;
 
