@@ -432,9 +432,22 @@ mod tests {
     #[test]
     fn names_of_secrets_are_known_in_every_spelling() {
         for name in [
-            "IRISPassword", "CSPPWD", "password", "Pass%77ord", "new_password", "AUTH_PASSWORD", "HTTP_AUTHORIZATION",
-            "Cookie", "HTTP_COOKIE", "CSPSESSIONID-SP-80-UP-csp-", "CSPCHD", "CSPToken", "X-Api-Key", "access-token",
-            "PIN", "client_secret",
+            "IRISPassword",
+            "CSPPWD",
+            "password",
+            "Pass%77ord",
+            "new_password",
+            "AUTH_PASSWORD",
+            "HTTP_AUTHORIZATION",
+            "Cookie",
+            "HTTP_COOKIE",
+            "CSPSESSIONID-SP-80-UP-csp-",
+            "CSPCHD",
+            "CSPToken",
+            "X-Api-Key",
+            "access-token",
+            "PIN",
+            "client_secret",
         ] {
             assert!(is_secret_name(name.as_bytes()), "{name}");
         }
@@ -510,10 +523,10 @@ mod tests {
     #[test]
     fn a_token_has_a_fingerprint_that_tells_it_from_others_and_nothing_else() {
         assert_eq!(fingerprint(b"abc"), "#ba7816bf");
-        assert_eq!(session_cookies(b"a=1; CSPSESSIONID-SP=x; cspchd=y"), [
-            (&b"CSPSESSIONID-SP"[..], &b"x"[..]),
-            (b"cspchd", b"y"),
-        ]);
+        assert_eq!(
+            session_cookies(b"a=1; CSPSESSIONID-SP=x; cspchd=y"),
+            [(&b"CSPSESSIONID-SP"[..], &b"x"[..]), (b"cspchd", b"y"),]
+        );
     }
 
     proptest! {
