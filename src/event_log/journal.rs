@@ -1,6 +1,7 @@
 //! CSP.log of one process: what is in force, and the way of an event into the file.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -12,7 +13,7 @@ use super::format::{self, Context, Format};
 use super::level::Levels;
 use super::limit::{Limit, Repeats};
 use super::settings::Settings;
-use super::{Event, Level, names};
+use super::{Event, Level, kinds, trace};
 use crate::failure::Code;
 
 pub(super) struct Journal {
@@ -21,6 +22,8 @@ pub(super) struct Journal {
     desk: Mutex<Desk>,
     /// There is something for the host's log; looked at without the lock.
     has_news: AtomicBool,
+    /// The last request that was to be traced could not be.
+    trace_failed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -71,6 +74,7 @@ impl Journal {
                 line: Vec::new(),
             }),
             has_news: AtomicBool::new(false),
+            trace_failed: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +90,10 @@ impl Journal {
             }
             before
         };
+        if !settings.trace.wanted.is_empty() {
+            // A worker that needs it tells what is wrong with it.
+            let _ = trace::prepare(&settings.trace.directory, owner);
+        }
         let mut desk = self.desk.lock();
         desk.format = settings.format;
         if before.is_none_or(|before| before.keeping != settings.keeping) {
@@ -139,9 +147,17 @@ impl Journal {
         self.in_force.read().settings.clone()
     }
 
-    pub(super) fn may_debug(&self, now: SystemTime) -> bool {
+    /// The clock is asked only if there is something to trace.
+    pub(super) fn traces(&self, path: &[u8], client: &[u8], now: impl FnOnce() -> SystemTime) -> bool {
         let in_force = self.in_force.read();
-        in_force.settings.as_ref().is_some_and(|settings| settings.debug_until().is_none_or(|end| now < end))
+        let Some(settings) = &in_force.settings else { return false };
+        !in_force.expired && settings.trace.wants(path, client) && settings.debug_until().is_none_or(|end| now() < end)
+    }
+
+    /// The failure, unless the last attempt failed too.
+    pub(super) fn first_trace_failure(&self, failure: Option<io::Error>) -> Option<io::Error> {
+        let failed_before = self.trace_failed.swap(failure.is_some(), Ordering::Relaxed);
+        failure.filter(|_| !failed_before)
     }
 
     /// Sums repeats up, and ends what has expired; gives what the host should know of that.
@@ -153,7 +169,7 @@ impl Journal {
                 self.put_repeats(&mut desk, &repeats, now);
             }
             if let Some(text) = &ended {
-                let event = Event::new(Level::Warning, names::EVENT_LOG, "Debugging has expired").details(text);
+                let event = Event::new(Level::Warning, kinds::EVENT_LOG, "Debugging has expired").details(text);
                 self.put(&mut desk, &event, now);
             }
             self.note_news(&desk);
@@ -220,7 +236,7 @@ impl Journal {
         if let Some(lost) = recovered {
             line.clear();
             let details = format!("{lost} lines were lost while it could not be written");
-            let event = Event::new(Level::Warning, names::EVENT_LOG, "Lines were lost").details(&details);
+            let event = Event::new(Level::Warning, kinds::EVENT_LOG, "Lines were lost").details(&details);
             format::write(*format, &event, &context(now.1), line);
             file.append(line, now);
         }
@@ -296,9 +312,9 @@ mod tests {
         let path = directory.path().join("CSP.log");
         let journal = Journal::new("test/1");
         let now = (Instant::now(), SystemTime::now());
-        journal.record(&Event::new(Level::Info, names::START_UP, "Initialization"), now);
+        journal.record(&Event::new(Level::Info, kinds::START_UP, "Initialization"), now);
         journal.configure(&settings(&path, "e"), None, now);
-        journal.record(&Event::new(Level::Info, names::GATEWAY, "Second"), now);
+        journal.record(&Event::new(Level::Info, kinds::GATEWAY, "Second"), now);
         let lines = lines(&path);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].contains("event=WebGateway.StartUp") && lines[1].contains("text=Second"), "{lines:?}");
@@ -335,7 +351,7 @@ mod tests {
         let journal = Journal::new("");
         let start = (Instant::now(), SystemTime::now());
         journal.configure(&settings(&path, "e"), None, start);
-        let event = Event::new(Level::Error, names::ERROR, "refused").server("A").code(Code::ConnectRefused);
+        let event = Event::new(Level::Error, kinds::ERROR, "refused").server("A").code(Code::ConnectRefused);
         (0..100).for_each(|_| journal.record(&event, start));
         let later = (start.0 + Duration::from_secs(10), start.1);
         journal.tick(later);
@@ -344,7 +360,7 @@ mod tests {
         assert!(written[20].contains("repeated 80 more times within 10 seconds") && written[20].contains("server=A"));
 
         journal.configure(&settings(Path::new("/dev/full"), "e"), None, later);
-        (0..10).for_each(|_| journal.record(&Event::new(Level::Info, names::REQUEST, "x"), later));
+        (0..10).for_each(|_| journal.record(&Event::new(Level::Info, kinds::REQUEST, "x"), later));
         let news = journal.news();
         assert_eq!(news.len(), 1, "{news:?}");
         assert!(news[0].1.contains("/dev/full cannot be written"), "{news:?}");

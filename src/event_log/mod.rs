@@ -13,6 +13,7 @@ pub mod level;
 mod limit;
 pub mod mask;
 pub mod settings;
+pub mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub enum Level {
 }
 
 /// What events are called.
-pub mod names {
+pub mod kinds {
     /// The gateway has been opened.
     pub const START_UP: &str = "WebGateway.StartUp";
     /// A worker process has begun or ended.
@@ -57,6 +58,8 @@ pub mod names {
     pub const SESSION: &str = "WebGateway.SessionOpen";
     /// A connection to a superserver begins or ends.
     pub const CONNECTION: &str = "WebGateway.Connection";
+    /// A server is taken out of use, or used again.
+    pub const SERVER: &str = "WebGateway.Server";
     /// The event log itself.
     pub const EVENT_LOG: &str = "WebGateway.EventLog";
     /// Anything else of the gateway as a whole.
@@ -67,7 +70,7 @@ pub mod names {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     pub level: Level,
-    /// One of [`names`].
+    /// One of [`kinds`].
     pub name: &'static str,
     /// A short title.
     pub text: &'a str,
@@ -146,7 +149,7 @@ impl Log {
             Level::Warning => "Warning",
             _ => "Notice",
         };
-        self.tell(Event::new(level, names::GATEWAY, title).details(text));
+        self.tell(Event::new(level, kinds::GATEWAY, title).details(text));
     }
 
     /// Writes an event to both logs: to the host's its details, or its title if it has none.
@@ -183,9 +186,18 @@ impl Log {
         self.0.journal.as_ref()?.settings()
     }
 
-    /// Whether what must not go on for ever may still go on.
-    pub fn may_debug(&self) -> bool {
-        self.0.journal.as_ref().is_some_and(|journal| journal.may_debug(SystemTime::now()))
+    /// Whether a request for this path from this address is traced.
+    pub fn traces(&self, path: &[u8], client: &[u8]) -> bool {
+        self.0.journal.as_ref().is_some_and(|journal| journal.traces(path, client, SystemTime::now))
+    }
+
+    /// How keeping a trace went; a failure is told once.
+    pub fn traced(&self, result: std::io::Result<()>, directory: &std::path::Path) {
+        let Some(journal) = &self.0.journal else { return };
+        if let Some(error) = journal.first_trace_failure(result.err()) {
+            let details = format!("requests cannot be traced in {}: {error}", directory.display());
+            self.tell(Event::new(Level::Warning, kinds::EVENT_LOG, "HTTP trace").details(&details));
+        }
     }
 
     /// What is to be done from time to time: repeats are summed up, dangerous levels end. The caretaker calls it.
