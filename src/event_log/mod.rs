@@ -12,6 +12,7 @@ mod journal;
 pub mod level;
 mod limit;
 pub mod mask;
+pub mod reader;
 pub mod settings;
 pub mod trace;
 
