@@ -356,7 +356,7 @@ fn unquoted(quoted: &str) -> (String, &str) {
 mod tests {
     use super::*;
     use crate::event_log::format::{self, Context, Format};
-    use crate::event_log::{Event, Level, names};
+    use crate::event_log::{Event, Level, kinds};
     use crate::failure::Code;
     use proptest::prelude::*;
     use std::time::SystemTime;
@@ -378,7 +378,7 @@ mod tests {
         let text = |number: usize| number.to_string();
         file(
             &(0..count)
-                .map(|it| line(Format::Native, &Event::new(Level::Info, names::REQUEST, &text(it))))
+                .map(|it| line(Format::Native, &Event::new(Level::Info, kinds::REQUEST, &text(it))))
                 .collect::<Vec<_>>(),
         )
     }
@@ -415,14 +415,14 @@ mod tests {
 
     #[test]
     fn records_are_found_by_level_server_code_request_and_words() {
-        let error = Event::new(Level::Error, names::ERROR, "connect-refused").details("of \"A\"\nand more");
+        let error = Event::new(Level::Error, kinds::ERROR, "connect-refused").details("of \"A\"\nand more");
         let error = error.server("IRIS A").code(Code::ConnectRefused).request("r-1");
         for format in [Format::Native, Format::Json] {
             let file = file(&[
-                line(format, &Event::new(Level::Info, names::START_UP, "Initialization")),
+                line(format, &Event::new(Level::Info, kinds::START_UP, "Initialization")),
                 b">>> Time: something else\n".to_vec(),
                 line(format, &error),
-                line(format, &Event::new(Level::Debug, names::DATA, "Headers").server("B").request("r-2")),
+                line(format, &Event::new(Level::Debug, kinds::DATA, "Headers").server("B").request("r-2")),
             ]);
             let count = |filter: Filter| all(file.path(), Order::Ascending, &filter, 10).len();
             let any = Filter::default;
@@ -435,7 +435,7 @@ mod tests {
             assert_eq!(count(Filter { words: "SOMETHING else".into(), ..any() }), 1);
             let found = all(file.path(), Order::Descending, &Filter { code: "SCLERA-201".into(), ..any() }, 10);
             assert_eq!(found[0].details, "of \"A\"\nand more");
-            assert_eq!((found[0].event.as_str(), found[0].process.as_str()), (names::ERROR, "7"));
+            assert_eq!((found[0].event.as_str(), found[0].process.as_str()), (kinds::ERROR, "7"));
         }
     }
 
@@ -444,7 +444,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         // Sparse: 2 GiB without a line break, and a last line.
         file.as_file().set_len(2 << 30).unwrap();
-        let last = [b"\n".to_vec(), line(Format::Native, &Event::new(Level::Info, names::REQUEST, "last"))].concat();
+        let last = [b"\n".to_vec(), line(Format::Native, &Event::new(Level::Info, kinds::REQUEST, "last"))].concat();
         file.as_file().write_all_at(&last, 2 << 30).unwrap();
         let page = read(file.path(), None, Order::Descending, &Filter::default(), 1).unwrap();
         assert_eq!(page.records[0].text, "last");
@@ -469,7 +469,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_event_is_read_back_as_it_was(details in "\\PC{0,60}|[\\x00-\\x7f]{0,60}", server in "\\PC{0,10}") {
-            let event = Event::new(Level::Warning, names::GATEWAY, "t").details(&details).server(&server);
+            let event = Event::new(Level::Warning, kinds::GATEWAY, "t").details(&details).server(&server);
             for format in [Format::Native, Format::Json] {
                 let line = line(format, &event);
                 let record = Record::parse(0, &line[..line.len() - 1]);
