@@ -156,6 +156,17 @@ typedef struct sclera_worker sclera_worker;
 // sclera_gateway_open to sclera_worker_stop. It must not call Sclera. No line holds a secret.
 typedef void (*sclera_log_fn)(void *userdata, enum sclera_level level, const char *text, size_t length);
 
+// The user whose access to files is checked.
+typedef struct sclera_user {
+    // sizeof(sclera_user).
+    size_t size;
+    uint32_t uid;
+    uint32_t gid;
+    // Supplementary groups. May be NULL if `group_count` is 0.
+    const uint32_t *groups;
+    size_t group_count;
+} sclera_user;
+
 // How a gateway is opened.
 typedef struct sclera_options {
     // sizeof(sclera_options).
@@ -172,18 +183,10 @@ typedef struct sclera_options {
     void *log_userdata;
     // Not 0: this is a first start, which makes CSP.ini if there is none. At a reload, one that has gone is an error.
     int32_t first_start;
+    // The user that the workers will run as, for whom sclera_gateway_open makes the event log. NULL: as this process, or
+    // not known.
+    const struct sclera_user *workers;
 } sclera_options;
-
-// The user whose access to files is checked.
-typedef struct sclera_user {
-    // sizeof(sclera_user).
-    size_t size;
-    uint32_t uid;
-    uint32_t gid;
-    // Supplementary groups. May be NULL if `group_count` is 0.
-    const uint32_t *groups;
-    size_t group_count;
-} sclera_user;
 
 // Borrowed bytes, not NUL-terminated. `data` may be NULL if `length` is 0.
 typedef struct sclera_slice {
@@ -220,7 +223,7 @@ typedef struct sclera_request {
     // Whom the web server authenticated, and how; empty for nobody.
     struct sclera_slice remote_user;
     struct sclera_slice auth_type;
-    // The web server's id for the request (letters, digits and -_.:@, at most 64); empty: one is made.
+    // The web server's id for the request (letters, digits and -_.:@+/=, at most 64); empty: one is made.
     struct sclera_slice request_id;
     // What sclera_worker_drive lists when the exchange is to be driven. NULL: the host waits with sclera_exchange_wait
     // and the exchange is never listed.
@@ -330,7 +333,7 @@ enum sclera_result sclera_check(const struct sclera_options *options,
 
 // Opens a gateway; free it with sclera_gateway_free. A CSP.ini that is absent or wrong does not fail: the findings
 // go to the log function, sclera_gateway_problem tells, and every request is answered with 503 and its code. Fails
-// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI.
+// with SCLERA_INVALID_ARGUMENT for bad arguments and for a host of another ABI, and with SCLERA_SYSTEM without memory.
 enum sclera_result sclera_gateway_open(const struct sclera_options *options,
                                        struct sclera_gateway **out);
 
@@ -407,6 +410,10 @@ bool sclera_exchange_failure(const struct sclera_exchange *exchange, struct scle
 
 // The id under which the request stands in log lines and error pages. Valid until the exchange is freed.
 struct sclera_slice sclera_exchange_request_id(const struct sclera_exchange *exchange);
+
+// The name of the server that answers, for the host's access log; empty while none has been found. Valid until the
+// exchange is freed.
+struct sclera_slice sclera_exchange_server(const struct sclera_exchange *exchange);
 
 // Frees an exchange at any time. Stop watching its descriptor before: at the end of an answer the connection goes
 // back to the pool, anywhere else it is closed. NULL is fine.

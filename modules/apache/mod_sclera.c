@@ -484,10 +484,15 @@ static int csp_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
 }
 
 /* Opens the site's CSP.ini. One that has become unusable leaves the site as it was. */
-static void csp_open(csp_site *site)
+static void csp_open(apr_pool_t *ptemp, csp_site *site)
 {
     sclera_options options = csp_options(site->path, csp_log, site->gateway == NULL);
     sclera_gateway *gateway = NULL;
+    sclera_user user;
+
+    if (csp_child_user(ptemp, &user)) {
+        options.workers = &user;
+    }
 
     if (sclera_gateway_open(&options, &gateway) != SCLERA_OK) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, ap_server_conf, "CSPConfigPath %s: %s%s", site->path,
@@ -512,7 +517,6 @@ static int csp_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptem
 
     (void)pconf;
     (void)plog;
-    (void)ptemp;
     /* Apache reads its configuration twice at start; the first time is only a rehearsal. */
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
         return OK;
@@ -529,7 +533,7 @@ static int csp_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptem
             conf->site = csp_site_of(path);
             if (!conf->site->wanted) {
                 conf->site->wanted = 1;
-                csp_open(conf->site);
+                csp_open(ptemp, conf->site);
             }
         }
         else if (retained->used && s == main_server) {
@@ -857,6 +861,41 @@ static int csp_is_of_body_or_condition(const char *name)
            || !ap_cstr_casecmp(name, "Transfer-Encoding") || !ap_cstr_casecmp(name, "Expect");
 }
 
+/* The id by which Apache itself knows the request, if it has one: mod_unique_id's, or that of its own error log. */
+static const char *csp_host_id(request_rec *r)
+{
+    const char *id = apr_table_get(r->subprocess_env, "UNIQUE_ID");
+
+    return id ? id : r->log_id;
+}
+
+/* Makes the request known under the library's id: as a variable, as a note for access logs, and as `%L` where Apache has
+ * given the request no id of its own yet. */
+static void csp_tell_id(request_rec *r, const sclera_exchange *exchange)
+{
+    const char *id = csp_string(r->pool, sclera_exchange_request_id(exchange));
+
+    apr_table_setn(r->subprocess_env, "SCLERA_REQUEST_ID", id);
+    apr_table_setn(r->notes, "sclera_request_id", id);
+    if (!r->log_id) {
+        r->log_id = id;
+    }
+}
+
+/* What else an access log may want to say of it. */
+static void csp_tell_outcome(request_rec *r, const sclera_exchange *exchange)
+{
+    sclera_failure failure = {.size = sizeof(failure)};
+    sclera_slice server = sclera_exchange_server(exchange);
+
+    if (server.length) {
+        apr_table_setn(r->notes, "sclera_server", csp_string(r->pool, server));
+    }
+    if (sclera_exchange_failure(exchange, &failure)) {
+        apr_table_setn(r->notes, "sclera_code", apr_psprintf(r->pool, "SCLERA-%u", failure.code));
+    }
+}
+
 /* Tells the library what the browser asked for, or with `page` what AuthCSPClass asks in its name. The library copies what
  * it needs. */
 static sclera_result csp_begin(request_rec *r, sclera_worker *worker, const char *page, int64_t content_length,
@@ -892,7 +931,7 @@ static sclera_result csp_begin(request_rec *r, sclera_worker *worker, const char
         .https = !strcmp(ap_http_scheme(r), "https"),
         .remote_user = csp_slice(r->user),
         .auth_type = csp_slice(r->ap_auth_type),
-        .request_id = csp_slice(apr_table_get(r->subprocess_env, "UNIQUE_ID")),
+        .request_id = csp_slice(csp_host_id(r)),
         .auth_password = csp_slice(unchecked ? unchecked->password : NULL),
     };
 
@@ -1170,8 +1209,9 @@ static int csp_ask_class(request_rec *r, sclera_worker *worker)
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthCSPClass %s: %s", conf->auth_class, sclera_last_error());
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    apr_table_setn(r->subprocess_env, "SCLERA_REQUEST_ID", csp_string(r->pool, sclera_exchange_request_id(exchange)));
+    csp_tell_id(r, exchange);
     status = csp_judgement(r, exchange, conf->auth_class);
+    csp_tell_outcome(r, exchange);
     sclera_exchange_free(exchange);
     return status;
 }
@@ -1198,9 +1238,10 @@ static int csp_serve(request_rec *r, csp_site *site)
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s", sclera_last_error());
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    apr_table_setn(r->subprocess_env, "SCLERA_REQUEST_ID", csp_string(r->pool, sclera_exchange_request_id(exchange)));
+    csp_tell_id(r, exchange);
 
     status = csp_carry(r, exchange, content_length != 0);
+    csp_tell_outcome(r, exchange);
 
     sclera_exchange_free(exchange);
     return status;

@@ -75,10 +75,21 @@ typedef struct {
 } ngx_http_sclera_loc_conf_t;
 
 
+/* what logs say of a request when its exchange is gone; outlives an internal redirect, which loses the context */
+
+typedef struct {
+    ngx_http_request_t          *request;
+    ngx_str_t                    id;
+    ngx_str_t                    server;
+    ngx_str_t                    code;
+} ngx_http_sclera_facts_t;
+
+
 /* one request; lives in its pool */
 
 typedef struct {
     ngx_http_request_t          *request;
+    ngx_http_sclera_facts_t     *facts;
     sclera_exchange             *exchange;
     ngx_http_cleanup_pt         *cleanup;
     ngx_queue_t                  queue;
@@ -139,6 +150,13 @@ static char *ngx_http_sclera_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
 static ngx_int_t ngx_http_sclera_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_sclera_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_sclera_note_request(ngx_http_sclera_ctx_t *ctx);
+static void ngx_http_sclera_note_outcome(ngx_http_sclera_ctx_t *ctx);
+static ngx_int_t ngx_http_sclera_copy(ngx_pool_t *pool, ngx_str_t *to,
+    sclera_slice from);
+static void ngx_http_sclera_facts_cleanup(void *data);
 static ngx_int_t ngx_http_sclera_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_sclera_request_id_index(ngx_conf_t *cf);
 static ngx_int_t ngx_http_sclera_options(ngx_conf_t *cf,
@@ -311,6 +329,21 @@ static ngx_command_t  ngx_http_sclera_commands[] = {
       NULL },
 
       ngx_null_command
+};
+
+
+static ngx_http_variable_t  ngx_http_sclera_variables[] = {
+
+    { ngx_string("sclera_request_id"), NULL, ngx_http_sclera_variable,
+      offsetof(ngx_http_sclera_facts_t, id), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("sclera_server"), NULL, ngx_http_sclera_variable,
+      offsetof(ngx_http_sclera_facts_t, server), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("sclera_code"), NULL, ngx_http_sclera_variable,
+      offsetof(ngx_http_sclera_facts_t, code), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
 };
 
 
@@ -609,6 +642,8 @@ ngx_http_sclera_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 static ngx_int_t
 ngx_http_sclera_preconfiguration(ngx_conf_t *cf)
 {
+    ngx_http_variable_t  *var, *v;
+
     if (sclera_abi() != SCLERA_ABI) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "sclera: this module was built for ABI %d of "
@@ -618,7 +653,151 @@ ngx_http_sclera_preconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    for (v = ngx_http_sclera_variables; v->name.len; v++) {
+
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
     return NGX_OK;
+}
+
+
+/* data is the offset of a string in the facts */
+
+static ngx_int_t
+ngx_http_sclera_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_str_t                *value;
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_sclera_facts_t  *facts;
+
+    v->not_found = 1;
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler != ngx_http_sclera_facts_cleanup) {
+            continue;
+        }
+
+        facts = cln->data;
+
+        if (facts->request != r) {
+            continue;
+        }
+
+        value = (ngx_str_t *) ((char *) facts + data);
+
+        if (value->len) {
+            v->not_found = 0;
+            v->valid = 1;
+            v->no_cacheable = 0;
+            v->data = value->data;
+            v->len = value->len;
+        }
+
+        break;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_sclera_note_request(ngx_http_sclera_ctx_t *ctx)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(ctx->request->pool,
+                               sizeof(ngx_http_sclera_facts_t));
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->facts = cln->data;
+    ngx_memzero(ctx->facts, sizeof(ngx_http_sclera_facts_t));
+
+    ctx->facts->request = ctx->request;
+    cln->handler = ngx_http_sclera_facts_cleanup;
+
+    return ngx_http_sclera_copy(ctx->request->pool, &ctx->facts->id,
+                                sclera_exchange_request_id(ctx->exchange));
+}
+
+
+/* without memory the log has one value less */
+
+static void
+ngx_http_sclera_note_outcome(ngx_http_sclera_ctx_t *ctx)
+{
+    u_char          *p;
+    ngx_pool_t      *pool;
+    sclera_slice     server;
+    sclera_failure   failure;
+
+    if (ctx->facts == NULL) {
+        return;
+    }
+
+    pool = ctx->request->pool;
+    server = sclera_exchange_server(ctx->exchange);
+
+    if (ctx->facts->server.len != server.length
+        || ngx_memcmp(ctx->facts->server.data, server.data, server.length) != 0)
+    {
+        (void) ngx_http_sclera_copy(pool, &ctx->facts->server, server);
+    }
+
+    failure.size = sizeof(sclera_failure);
+
+    if (ctx->facts->code.len
+        || !sclera_exchange_failure(ctx->exchange, &failure))
+    {
+        return;
+    }
+
+    p = ngx_pnalloc(pool, sizeof("SCLERA-") - 1 + NGX_INT32_LEN);
+    if (p == NULL) {
+        return;
+    }
+
+    ctx->facts->code.data = p;
+    ctx->facts->code.len = ngx_sprintf(p, "SCLERA-%uD", failure.code) - p;
+}
+
+
+static ngx_int_t
+ngx_http_sclera_copy(ngx_pool_t *pool, ngx_str_t *to, sclera_slice from)
+{
+    ngx_str_t  s;
+
+    s.data = (u_char *) from.data;
+    s.len = from.length;
+
+    to->len = 0;
+    to->data = ngx_pstrdup(pool, &s);
+
+    if (to->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    to->len = s.len;
+
+    return NGX_OK;
+}
+
+
+/* marks the facts among a request's cleanups */
+
+static void
+ngx_http_sclera_facts_cleanup(void *data)
+{
 }
 
 
@@ -822,6 +1001,7 @@ ngx_http_sclera_open(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
     sclera_options *options)
 {
     const char          *problem;
+    sclera_user          user;
     sclera_options       check;
     ngx_pool_cleanup_t  *cln;
 
@@ -844,6 +1024,10 @@ ngx_http_sclera_open(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
     cln = ngx_pool_cleanup_add(cf->cycle->pool, 0);
     if (cln == NULL) {
         return NGX_ERROR;
+    }
+
+    if (geteuid() == 0 && ngx_http_sclera_worker_user(cf, &user) == NGX_OK) {
+        options->workers = &user;
     }
 
     if (sclera_gateway_open(options, &smcf->gateway) != SCLERA_OK) {
@@ -1233,6 +1417,10 @@ ngx_http_sclera_start(ngx_http_request_t *r, ngx_uint_t bodiless)
     cln->handler = ngx_http_sclera_cleanup;
     cln->data = ctx;
     ctx->cleanup = &cln->handler;
+
+    if (ngx_http_sclera_note_request(ctx) != NGX_OK) {
+        ctx->facts = NULL;
+    }
 
     ngx_queue_insert_tail(&smcf->requests, &ctx->queue);
 
@@ -2099,6 +2287,8 @@ ngx_http_sclera_head(ngx_http_sclera_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_http_sclera_note_outcome(ctx);
+
     /* a failure of the gateway, unlike an application's answer, may have a page in nginx's configuration */
 
     failure.size = sizeof(sclera_failure);
@@ -2797,6 +2987,8 @@ ngx_http_sclera_release(ngx_http_sclera_ctx_t *ctx)
     ngx_http_request_t  *r;
 
     r = ctx->request;
+
+    ngx_http_sclera_note_outcome(ctx);
 
     failure.size = sizeof(sclera_failure);
 

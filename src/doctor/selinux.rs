@@ -94,8 +94,8 @@ pub(super) fn of_the_machine(patient: &Patient<'_>) -> Vec<Check> {
     }
     let csp_ini = &patient.profile.path;
     checks.push(label(csp_ini, Wanted::Written, mode, patient));
-    let log = csp_ini.with_file_name("CSP.log");
-    if patient.machine.stat(&log).is_ok() {
+    let log = patient.profile.system.event_log.keeping.place.path();
+    if let Some(log) = log.filter(|log| patient.machine.stat(log).is_ok()) {
         checks.push(label(&log, Wanted::Written, mode, patient));
     }
     let modules = MODULE_PLACES.iter().map(Path::new).filter(|path| patient.machine.stat(path).is_ok());

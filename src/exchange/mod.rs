@@ -7,6 +7,7 @@
 
 mod managed;
 mod page;
+mod record;
 pub mod request;
 pub mod response;
 pub mod retry;
@@ -17,6 +18,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use managed::{Managed, Progress};
+use record::Record;
 use request::{BodyLength, Request};
 use response::{HEAD_LIMIT, ResponseHead};
 use retry::{Body, Sent, is_idempotent, may_retry};
@@ -83,6 +85,7 @@ pub struct Exchange {
     state: State,
     response: Option<ResponseHead>,
     failure: Option<Failure>,
+    record: Record,
     /// The connection at rest, to be given back when the host has stopped watching it.
     at_rest: Option<(Permit, Connection)>,
 }
@@ -179,6 +182,7 @@ impl Exchange {
             state: State::Done,
             response: None,
             failure: None,
+            record: Record::begin(worker.log(), request, &request_id, worker.software(), now),
             at_rest: None,
             request_id,
             started: now,
@@ -192,14 +196,14 @@ impl Exchange {
             sent_again: 0,
             worker,
         };
-        match exchange.accept(request) {
+        match exchange.accept(request, now) {
             Ok(state) => exchange.state = state,
             Err(failure) => exchange.fail(failure),
         }
         exchange
     }
 
-    fn accept(&mut self, request: &Request) -> Result<State, Failure> {
+    fn accept(&mut self, request: &Request, now: Instant) -> Result<State, Failure> {
         if let Some(objection) = request.objection() {
             return Err(Failure::new(Code::RequestInvalid, objection));
         }
@@ -207,9 +211,15 @@ impl Exchange {
         let path = request.routing_path();
         let path = String::from_utf8_lossy(&path);
         if let Some(managed) = Managed::of(request, &path, &self.request_id) {
+            // What administrators type has an audit of its own.
+            self.record.forget();
             return Ok(State::Manage(Box::new(managed)));
         }
-        self.plan = Some(Plan::of(self.worker.view(), request.host(), &path)?);
+        let plan = Plan::of(self.worker.view(), request.host(), &path)?;
+        for pool in plan.pools() {
+            self.record.candidate(&pool.server(), request, &self.request_id, self.worker.software(), now);
+        }
+        self.plan = Some(plan);
         self.head = request.to_head(self.worker.software(), &self.request_id);
         Ok(State::CollectBody)
     }
@@ -262,6 +272,7 @@ impl Exchange {
     /// only if all of it is taken.
     pub fn give_body(&mut self, piece: &[u8], last: bool, now: Instant) -> usize {
         let taken = piece.len().min(self.body_wanted());
+        self.record.request_body(&piece[..taken]);
         let last = last && taken == piece.len();
         match (&mut self.state, &mut self.body) {
             (State::Manage(managed), _) => managed.give_body(&piece[..taken], last),
@@ -311,6 +322,10 @@ impl Exchange {
     /// The first `count` bytes of [`Exchange::body`] have been passed on.
     pub fn consume(&mut self, count: usize, now: Instant) {
         let count = count.min(self.body().len());
+        if self.record.wants_response() {
+            let piece = self.body()[..count].to_vec();
+            self.record.response_body(&piece);
+        }
         match &mut self.state {
             State::Call(calling) => {
                 calling.at += count;
@@ -330,6 +345,11 @@ impl Exchange {
     /// The id under which the request is found in the log: the host's, or one of ours.
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// The name of the server that answers; empty while none has been found.
+    pub fn server_name(&self) -> &str {
+        self.record.server_name()
     }
 
     /// For hosts with threads: sleeps until driving makes sense, after [`Step::Wait`].
@@ -425,6 +445,7 @@ impl Exchange {
     /// Asks this server.
     fn go_to(&mut self, pool: Arc<Pool>, now: Instant) -> State {
         self.serving = Some(Serving::begin(&pool));
+        self.record.server(pool.server());
         self.turn = None;
         self.begun = now_ms();
         match self.claims.session {
@@ -480,7 +501,8 @@ impl Exchange {
 
     /// The connection is ours: asks for our object's handle if it has none yet, else makes the call.
     fn use_lease(&mut self, lease: Lease, now: Instant) -> Result<State, Failure> {
-        let Lease { connection, permit, reused } = lease;
+        let Lease { mut connection, permit, reused } = lease;
+        self.record.obtained(&mut connection, reused, now);
         if connection.facts().gateway_object.is_some() {
             return self.call(connection, permit, reused, now);
         }
@@ -564,6 +586,7 @@ impl Exchange {
             },
         };
         if sent.as_ref().is_ok_and(Talk::has_sent) {
+            self.record.sent(now);
             permit.pool().earn_retry();
             let may_repeat = is_idempotent(&self.method) && self.plan.as_ref().is_some_and(|plan| plan.retries() > 0);
             if !may_repeat {
@@ -670,6 +693,8 @@ impl Exchange {
                 Ok((State::Call(calling), None))
             }
             Some((head, length)) => {
+                let bytes = if before == 0 { calling.talk.data() } else { &calling.head };
+                self.record.head(&bytes[..length], &head, now);
                 calling.at = length - before;
                 calling.head = Vec::new();
                 calling.head_complete = true;
@@ -732,10 +757,12 @@ impl Exchange {
 
     /// Ends the exchange: with a page while nothing of an answer has been told, else by cutting it.
     fn fail(&mut self, failure: Failure) {
+        self.record.failed(&failure, &self.request_id);
         self.state = match self.response {
             Some(_) => State::Aborted,
             None => {
                 let (head, body) = page::page(failure.code, &self.request_id);
+                self.record.head(&[], &head, Instant::now());
                 self.response = Some(head);
                 State::Page { body, at: 0, head_told: false }
             }
@@ -756,6 +783,7 @@ impl Drop for Exchange {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.worker.member().count_answer(server, path, status, micros);
         self.sleeper.retire();
+        self.record.end(matches!(self.state, State::Done), self.at_rest.is_some(), Instant::now());
         if let Some((permit, connection)) = self.at_rest.take() {
             permit.put_back(connection);
         }
@@ -788,7 +816,7 @@ fn smells_of_restart(code: Code) -> bool {
 
 /// The host's id if it can stand in a page and a log line, else one of the worker's.
 fn request_id_of(given: &[u8], worker: &Worker) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(byte);
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:@+/=".contains(byte);
     match !given.is_empty() && given.len() <= 64 && given.iter().all(is_plain) {
         true => String::from_utf8_lossy(given).into_owned(),
         false => worker.next_request_id(),

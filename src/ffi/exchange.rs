@@ -37,7 +37,7 @@ pub struct sclera_request {
     /// Whom the web server authenticated, and how; empty for nobody.
     pub remote_user: sclera_slice,
     pub auth_type: sclera_slice,
-    /// The web server's id for the request (letters, digits and -_.:@, at most 64); empty: one is made.
+    /// The web server's id for the request (letters, digits and -_.:@+/=, at most 64); empty: one is made.
     pub request_id: sclera_slice,
     /// What sclera_worker_drive lists when the exchange is to be driven. NULL: the host waits with sclera_exchange_wait
     /// and the exchange is never listed.
@@ -361,6 +361,16 @@ export! {
         // SAFETY: the contract.
         let exchange = unsafe { shared(exchange) };
         exchange.map_or(sclera_slice::EMPTY, |exchange| sclera_slice::of(exchange.exchange.request_id().as_bytes()))
+    }
+}
+
+export! {
+    /// The name of the server that answers, for the host's access log; empty while none has been found. Valid until the
+    /// exchange is freed.
+    fn sclera_exchange_server(exchange: *const sclera_exchange) -> sclera_slice {
+        // SAFETY: the contract.
+        let exchange = unsafe { shared(exchange) };
+        exchange.map_or(sclera_slice::EMPTY, |exchange| sclera_slice::of(exchange.exchange.server_name().as_bytes()))
     }
 }
 

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{export, failed, invalid, sclera_result, shared, sized, slice, take, text};
-use crate::event_log::{Level, Log};
+use crate::event_log::file::Owner;
+use crate::event_log::{Event, Level, Log, kinds};
 use crate::identity::{Checked, Identity, check_as_user};
 use crate::pool::configuration::{self, Configuration};
 use crate::profile::merge::Places;
@@ -45,6 +46,9 @@ pub struct sclera_options {
     pub log_userdata: *mut c_void,
     /// Not 0: this is a first start, which makes CSP.ini if there is none. At a reload, one that has gone is an error.
     pub first_start: i32,
+    /// The user that the workers will run as, for whom sclera_gateway_open makes the event log. NULL: as this process, or
+    /// not known.
+    pub workers: *const sclera_user,
 }
 
 /// The user whose access to files is checked.
@@ -134,16 +138,26 @@ struct Opening {
     software: String,
     log: Log,
     first_start: bool,
+    workers: Option<Owner>,
 }
 
 fn open(opening: Opening) -> io::Result<sclera_gateway> {
-    let Opening { path, software, log, first_start } = opening;
+    let Opening { path, software, log, first_start, workers } = opening;
     let places = Places::of(|name| std::env::var_os(name));
     if first_start {
         configuration::make_first(&path, &places, &log);
     }
     let configuration = Configuration::open(&path, Environment::of_process(), places, &log)?;
     let problem = configuration.profile.as_ref().err().map(|failure| super::c_string(&failure.to_string()));
+    if let Ok(profile) = &configuration.profile {
+        log.configure(&profile.system.event_log, workers);
+        let details = format!(
+            "{} for {software}, configured by {}",
+            concat!("Sclera ", env!("CARGO_PKG_VERSION")),
+            path.display()
+        );
+        log.record(Event::new(Level::Info, kinds::START_UP, "Initialization").details(&details));
+    }
     Ok(sclera_gateway { configuration, software, log, problem })
 }
 
@@ -216,8 +230,14 @@ unsafe fn read_options(options: *const sclera_options) -> Result<Opening, sclera
     }
     // SAFETY: the contract.
     let software = unsafe { text(options.host_software) }.unwrap_or_default().to_owned();
-    let log = log_of(options.log, options.log_userdata);
-    Ok(Opening { path, software, log, first_start: options.first_start != 0 })
+    let log = log_of(options.log, options.log_userdata, &software);
+    let workers = match options.workers.is_null() {
+        true => None,
+        // SAFETY: the contract.
+        false => unsafe { sized(options.workers, "options.workers") }.map(Some)?,
+    };
+    let workers = workers.map(|user| Owner { uid: user.uid, gid: user.gid });
+    Ok(Opening { path, software, log, first_start: options.first_start != 0, workers })
 }
 
 /// The host's data for its log function.
@@ -234,10 +254,10 @@ impl Userdata {
     }
 }
 
-fn log_of(function: sclera_log_fn, userdata: *mut c_void) -> Log {
-    let Some(function) = function else { return Log::silent() };
+fn log_of(function: sclera_log_fn, userdata: *mut c_void, host: &str) -> Log {
     let userdata = Userdata(userdata);
-    Log::new(move |level, text| {
+    let write = move |level, text: &str| {
+        let Some(function) = function else { return };
         let level = match level {
             Level::Error => sclera_level::SCLERA_LEVEL_ERROR,
             Level::Warning => sclera_level::SCLERA_LEVEL_WARNING,
@@ -247,5 +267,6 @@ fn log_of(function: sclera_log_fn, userdata: *mut c_void) -> Log {
         };
         // SAFETY: the function and its data are the host's, which the contract makes callable here.
         unsafe { function(userdata.pointer(), level, text.as_ptr().cast(), text.len()) }
-    })
+    };
+    Log::with_event_log(write, host)
 }

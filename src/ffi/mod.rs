@@ -346,7 +346,7 @@ macro_rules! sized_structs {
 }
 
 sized_structs! {
-    gateway::sclera_options: size_of::<gateway::sclera_options>(),
+    gateway::sclera_options: std::mem::offset_of!(gateway::sclera_options, workers),
     gateway::sclera_user: size_of::<gateway::sclera_user>(),
     exchange::sclera_request: size_of::<exchange::sclera_request>(),
     exchange::sclera_wants: size_of::<exchange::sclera_wants>(),

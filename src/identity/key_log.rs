@@ -1,10 +1,11 @@
 //! The TLS key log that `Sclera_Key_Log_File` asks for: the NSS format, which capture tools read. It is the one place that
-//! writes secrets, only when asked to, and the log says so at each load.
+//! writes secrets, only when asked to and only for a time (`Sclera_Debug_Expiry`), and the log says so at each load.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
@@ -15,17 +16,26 @@ use rustls::KeyLog;
 #[derive(Debug)]
 pub(super) struct KeyLogFile {
     path: PathBuf,
+    /// From then on nothing is written; `None` for never.
+    until: Option<SystemTime>,
     file: Mutex<Option<File>>,
 }
 
 impl KeyLogFile {
-    pub(super) fn new(path: &Path) -> KeyLogFile {
-        KeyLogFile { path: path.to_owned(), file: Mutex::new(None) }
+    pub(super) fn new(path: &Path, until: Option<SystemTime>) -> KeyLogFile {
+        KeyLogFile { path: path.to_owned(), until, file: Mutex::new(None) }
     }
 }
 
 impl KeyLog for KeyLogFile {
+    fn will_log(&self, _label: &str) -> bool {
+        self.until.is_none_or(|until| SystemTime::now() < until)
+    }
+
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        if !self.will_log(label) {
+            return;
+        }
         let mut file = self.file.lock();
         if file.is_none() {
             *file = open(&self.path).ok();

@@ -73,7 +73,7 @@ impl Tls {
         config.enable_sni = true;
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         if let Some(file) = &server.tls.key_log_file {
-            config.key_log = Arc::new(KeyLogFile::new(&file.value));
+            config.key_log = Arc::new(KeyLogFile::new(&file.value, server.debug_until));
         }
         Ok(Tls { config: Arc::new(config), server_name, standing, asked })
     }

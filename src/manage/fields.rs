@@ -160,6 +160,12 @@ const SYSTEM_GROUPS: &[Group] = &[
             "Event_Log_Rotation_Size",
             "Retain_All_Log_Files",
             "Maximum_Logged_Request_Size",
+            "Sclera_Log_Format",
+            "Sclera_Debug_Expiry",
+            "Sclera_Trace",
+            "Sclera_Trace_Directory",
+            "Sclera_Trace_Entries",
+            "Sclera_Trace_Body_Size",
         ],
     ),
 ];

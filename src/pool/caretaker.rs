@@ -19,7 +19,7 @@ use super::names::Names;
 use super::probe;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
-use crate::event_log::{Level, Log};
+use crate::event_log::{Event, Level, Log, kinds};
 use crate::ledger::{Member, Tally};
 
 /// The running caretaker.
@@ -189,6 +189,7 @@ impl Duties {
             unharmed(|| pool.close_idle(now));
         }
         view.checked().for_each(|pool| unharmed(|| self.check(pool)));
+        self.log.tick();
         let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
         if now >= self.next_look {
             self.next_look = rotation::next_look(&view, now, SystemTime::now());
@@ -218,6 +219,9 @@ impl Duties {
     }
 }
 
+/// What the original says when it has read its configuration again.
+const RELOADED: &str = "Gateway Configuration Reloaded and Reactivated";
+
 /// Puts the changed configuration into force as a whole, or leaves everything as it is. Gives the pools that are not used
 /// any more.
 fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, member: &Member, log: &Log) -> Vec<Weak<Pool>> {
@@ -226,17 +230,19 @@ fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, member: &Member, log: &Lo
     let path = watch.path().display();
     match loaded.and_then(|profile| old.next(Arc::new(profile), log)) {
         Ok(new) => {
+            new.configure(log);
             let new = Arc::new(new);
             *view.write() = new.clone();
             let gone = new.succeeds(&old);
             member.tally(Tally::Reloads);
-            log.write(Level::Notice, &format!("{path} has changed and is in force"));
+            let message = format!("{path} has changed and is in force");
+            log.tell(Event::new(Level::Notice, kinds::CONFIGURATION, RELOADED).details(&message));
             gone.iter().map(Arc::downgrade).collect()
         }
         Err(failures) => {
-            failures.iter().for_each(|failure| log.write(Level::Error, &failure.to_string()));
+            failures.iter().for_each(|failure| log.fail(kinds::CONFIGURATION, "", failure));
             let message = format!("{path} has changed, but the configuration read before stays in force: see above");
-            log.write(Level::Error, &message);
+            log.tell(Event::new(Level::Error, kinds::CONFIGURATION, "Gateway Management").details(&message));
             member.tally(Tally::ReloadFailures);
             Vec::new()
         }

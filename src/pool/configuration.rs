@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::watch::{Stamps, Watched, stamps};
-use crate::event_log::{Level, Log};
+use super::watch::{Stamps, Watched, stamps, youngest};
+use crate::event_log::{Event, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
 use crate::ledger::Ledger;
@@ -35,7 +36,7 @@ impl Configuration {
     pub fn open(path: &Path, environment: Environment, places: Places, log: &Log) -> io::Result<Configuration> {
         attend_to(path, &places, log);
         let watch = Watch::new(path, environment, places);
-        let profile = load_to_use(path, &watch.environment, log).map(Arc::new);
+        let profile = load_to_use(path, &watch.environment, watch.debug_since(), log).map(Arc::new);
         let directory = match &profile {
             Ok(profile) => profile.system.runtime_directory.clone(),
             Err(_) => PathBuf::from(parameter::SCLERA_RUNTIME_DIRECTORY.default),
@@ -44,7 +45,7 @@ impl Configuration {
         if let Some(error) = why {
             let what = "cannot hold the ledger (Sclera_Runtime_Directory); the workers share it all the same, but \
                         `sclera status` cannot see it";
-            log.write(Level::Notice, &format!("{} {what}: {error}", directory.display()));
+            tell(Level::Notice, &format!("{} {what}: {error}", directory.display()), log);
         }
         Ok(Configuration { profile, watch: Some(watch), ledger })
     }
@@ -67,7 +68,7 @@ impl Configuration {
         {
             match watch.load(log) {
                 Ok(profile) => renewed.profile = Ok(Arc::new(profile)),
-                Err(failure) => log.write(Level::Error, &failure.to_string()),
+                Err(failure) => log.fail(kinds::CONFIGURATION, "", &failure),
             }
         }
         renewed
@@ -93,8 +94,9 @@ pub struct Source {
 }
 
 /// Reads CSP.ini as [`load`] does, and runs the commands that give passwords.
-fn load_to_use(path: &Path, environment: &Environment, log: &Log) -> Result<Profile, Failure> {
+fn load_to_use(path: &Path, environment: &Environment, debug_since: SystemTime, log: &Log) -> Result<Profile, Failure> {
     let mut profile = load(path, environment, log)?;
+    profile.debug_since(debug_since);
     profile.run_commands();
     Ok(profile)
 }
@@ -106,7 +108,9 @@ pub fn load(path: &Path, environment: &Environment, log: &Log) -> Result<Profile
             loaded.notices.iter().for_each(|finding| report(finding, log));
             for server in loaded.profile.servers.iter().filter(|server| server.enabled) {
                 if let Some(warning) = credential(server).warning() {
-                    log.write(Level::Warning, &format!("server {}: {warning}", server.name));
+                    let warning = format!("server {}: {warning}", server.name);
+                    let event = Event::new(Level::Warning, kinds::CONFIGURATION, "Two credentials").details(&warning);
+                    log.tell(event.server(&server.name));
                 }
             }
             Ok(loaded.profile)
@@ -128,7 +132,13 @@ fn report(finding: &Finding, log: &Log) {
         Severity::Warning => Level::Warning,
         Severity::Notice => Level::Notice,
     };
-    log.write(level, &finding.to_string());
+    let event = Event::new(level, kinds::CONFIGURATION, "CSP.ini");
+    let event = finding.code.map_or(event, |code| event.code(code));
+    log.tell(event.details(&finding.to_string()));
+}
+
+fn tell(level: Level, text: &str, log: &Log) {
+    log.tell(Event::new(level, kinds::CONFIGURATION, "CSP.ini").details(text));
 }
 
 /// Makes CSP.ini if there is none, at the first start. With a durable directory, it is made there and linked to.
@@ -144,8 +154,8 @@ pub fn make_first(path: &Path, places: &Places, log: &Log) {
     };
     let path = path.display();
     match made {
-        Ok(()) => log.write(Level::Notice, &format!("{path}: made, with a default configuration for the server LOCAL")),
-        Err(error) => log.write(Level::Error, &format!("{path}: there is none, and none can be made: {error}")),
+        Ok(()) => tell(Level::Notice, &format!("{path}: made, with a default configuration for the server LOCAL"), log),
+        Err(error) => tell(Level::Error, &format!("{path}: there is none, and none can be made: {error}"), log),
     }
 }
 
@@ -158,9 +168,9 @@ fn attend_to(path: &Path, places: &Places, log: &Log) {
             Ok(None) => {}
             Ok(Some(lines)) => {
                 let message = format!("{}: {lines} line(s) set from {}", path.display(), staged.display());
-                log.write(Level::Notice, &message);
+                tell(Level::Notice, &message, log);
             }
-            Err(error) => log.write(Level::Error, &format!("the staged file is not merged: {error}")),
+            Err(error) => tell(Level::Error, &format!("the staged file is not merged: {error}"), log),
         }
     }
     // Reading the file is about to tell what is wrong with it, if it cannot even be opened.
@@ -172,7 +182,7 @@ fn attend_to(path: &Path, places: &Places, log: &Log) {
     if done.is_ok()
         && let Err(error) = opened.save()
     {
-        log.write(Level::Notice, &format!("RELOAD or passwords in clear text stay in the file: {error}"));
+        tell(Level::Notice, &format!("RELOAD or passwords in clear text stay in the file: {error}"), log);
     }
 }
 
@@ -183,12 +193,14 @@ pub struct Watch {
     environment: Environment,
     places: Places,
     files: Watched,
+    /// When the web server started, or last read its own configuration.
+    opened: SystemTime,
 }
 
 impl Watch {
     fn new(path: &Path, environment: Environment, places: Places) -> Watch {
         let files = Watched::new(stamps_of(path, &environment, &places));
-        Watch { path: path.to_owned(), environment, places, files }
+        Watch { path: path.to_owned(), environment, places, files, opened: SystemTime::now() }
     }
 
     /// Whether there is something new to load, and the files have come to rest. Each change is told once.
@@ -208,7 +220,13 @@ impl Watch {
         attend_to(&self.path, &self.places, log);
         // Our own writing is no reason to load again.
         self.has_changed();
-        load_to_use(&self.path, &self.environment.refreshed(), log)
+        load_to_use(&self.path, &self.environment.refreshed(), self.debug_since(), log)
+    }
+
+    /// From when dangerous settings count their time: the web server's start, or the last change if that was later. It is
+    /// the same for all workers, also for one that starts later.
+    fn debug_since(&self) -> SystemTime {
+        youngest(&self.stamps()).clamp(self.opened, self.opened.max(SystemTime::now()))
     }
 
     /// CSP.ini.

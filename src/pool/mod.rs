@@ -46,7 +46,7 @@ use watch::{Stamps, Watched};
 use crate::connection::diagnosis::{self, Stage};
 use crate::connection::opening::describe_server;
 use crate::connection::{Connection, TalkError};
-use crate::event_log::{Level, Log};
+use crate::event_log::{Event as LogEvent, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
 use crate::ledger::{self, Counter, Lacking, Limits, Line, Member, Rights, ServerRow, Turn, now_ms};
@@ -466,7 +466,9 @@ impl Pool {
             None => {}
         }
         if let Some(warning) = self.identity().ok().and_then(|identity| identity.new_standing_warning()) {
-            self.log.write(Level::Warning, &warning);
+            let server = self.server();
+            let event = LogEvent::new(Level::Warning, kinds::CERTIFICATE, "Verification").details(&warning);
+            self.log.tell(event.server(&server.name));
         }
     }
 
@@ -493,6 +495,7 @@ impl Pool {
             }
         }
         drop(state);
+        self.tell_closing(closing.len(), "idle for No_Activity_Timeout, or not to be used again");
         self.close(closing);
     }
 
@@ -513,6 +516,7 @@ impl Pool {
     /// Closes every idle connection; the others are closed when they come back, because the pool goes away.
     pub fn close_all(&self) {
         let closing = std::mem::take(&mut self.state.lock().idle);
+        self.tell_closing(closing.len(), "the pool gives all of them up");
         self.close(closing);
     }
 
@@ -581,11 +585,13 @@ impl Pool {
             (true, false, Event::Failed { code, .. } | Event::CheckFailed { code, .. }) => {
                 self.member.count(self.row, Counter::Ejections);
                 let text = format!("server {}: out of use for a while after {code} {}", server.name, code.name());
-                self.log.write(Level::Warning, &text);
+                let event = LogEvent::new(Level::Warning, kinds::SERVER, "Server out of use").details(&text);
+                self.log.tell(event.server(&server.name).code(code));
             }
             (false, true, _) => {
                 let text = format!("server {}: in use again ({})", server.name, after.word(now, &policy));
-                self.log.write(Level::Notice, &text);
+                let event = LogEvent::new(Level::Notice, kinds::SERVER, "Server in use").details(&text);
+                self.log.tell(event.server(&server.name));
             }
             _ => {}
         }
@@ -633,6 +639,15 @@ impl Pool {
     /// Something went wrong that smells of a restart of the server: no worker uses connections of before again.
     pub fn note_restart(&self) {
         self.server_row().note_restart(now_ms());
+    }
+
+    fn tell_closing(&self, count: usize, why: &str) {
+        let server = self.server();
+        if count > 0 && self.log.levels_for(server.log_levels).verbose.connections() {
+            let details = format!("{count} connections: {why}");
+            let event = LogEvent::new(Level::Info, kinds::CONNECTION, "Connection closed").details(&details);
+            self.log.record(event.server(&server.name));
+        }
     }
 
     pub fn counts(&self) -> Counts {

@@ -46,7 +46,7 @@ impl Plan {
     /// be the trial of a server that has been out of use.
     pub fn choose(&mut self, session: Session, may_repeat: bool) {
         let now = now_ms();
-        let pools = || self.servers.iter().take(MOST_CANDIDATES).map(|&server| &self.view.pools()[server]);
+        let pools = || self.pools();
         let mut candidates = [const { None::<Candidate> }; MOST_CANDIDATES];
         for (place, pool) in candidates.iter_mut().zip(pools()) {
             *place = Some(pool.candidate(self.mode, now));
@@ -74,6 +74,11 @@ impl Plan {
                 return Some(pool.clone());
             }
         }
+    }
+
+    /// The servers that may be asked, in no order.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.servers.iter().take(MOST_CANDIDATES).map(|&server| &self.view.pools()[server])
     }
 
     /// Whether the path has more than one server.

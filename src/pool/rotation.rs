@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Pool;
 use super::view::{View, report};
 use super::watch::{Stamps, Watched, stamps};
-use crate::event_log::{Level, Log};
+use crate::event_log::{Event, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
 use crate::identity::expiry::Reminder;
@@ -83,7 +83,8 @@ impl Rotation {
             end_what_has_ended(pool, log, now);
             if let Ok(identity) = pool.identity() {
                 let due = self.reminder.due(&pool.server().name, &identity, now);
-                due.iter().for_each(|warning| log.write(Level::Warning, warning));
+                let name = &pool.server().name;
+                due.iter().for_each(|warning| tell(Level::Warning, warning, name, log));
             }
         }
         after
@@ -104,10 +105,11 @@ fn take_over(pool: &Pool, log: &Log) -> Result<(), Failure> {
     if pool.identity().is_ok_and(|old| old.fingerprint == new.fingerprint) {
         return Ok(());
     }
-    report(&new, log);
+    report(&server, &new, log);
     let whose = new.facts.as_ref().map(|facts| format!(" (CN={}, serial {})", facts.user(), facts.serial));
     let whose = whose.unwrap_or_default();
-    log.write(Level::Notice, &format!("server {}: the new certificates{whose} are in force", server.name));
+    let text = format!("server {}: the new certificates{whose} are in force", server.name);
+    tell(Level::Notice, &text, &server.name, log);
     pool.rotate(Ok(Arc::new(new)));
     Ok(())
 }
@@ -117,14 +119,18 @@ fn report_unusable(pool: &Pool, failure: &Failure, log: &Log) {
         Ok(_) => "the files have changed, but the identity read before stays in force",
         Err(_) => "the files have changed, but cannot be used yet",
     };
-    log.write(Level::Error, &format!("server {}: {kept}: {failure}", pool.server().name));
+    let server = pool.server();
+    let text = format!("server {}: {kept}: {failure}", server.name);
+    let event = Event::new(Level::Error, kinds::CERTIFICATE, failure.code.name()).details(&text);
+    log.tell(event.server(&server.name).code(failure.code));
 }
 
 /// No connection outlives the certificate that it was made with.
 fn end_what_has_ended(pool: &Pool, log: &Log, now: SystemTime) {
     if pool.identity().is_ok_and(|identity| identity.has_ended(now)) {
-        let failure = ended(&pool.server());
-        log.write(Level::Error, &failure.to_string());
+        let server = pool.server();
+        let failure = ended(&server);
+        log.fail(kinds::CERTIFICATE, &server.name, &failure);
         pool.rotate(Err(failure));
     }
 }
@@ -134,4 +140,8 @@ pub(super) fn ended(server: &Server) -> Failure {
     let place = |file: &Setting<PathBuf>| format!("{}={}", file.place("SSLCC_Certificate_File"), file.value.display());
     let place = server.tls.certificate_file.as_ref().map(place).unwrap_or_default();
     Failure::new(Code::CertificateExpired, format!("{place} has expired"))
+}
+
+fn tell(level: Level, text: &str, server: &str, log: &Log) {
+    log.tell(Event::new(level, kinds::CERTIFICATE, "Certificate").details(text).server(server));
 }

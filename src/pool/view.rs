@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::Pool;
 use super::rotation::Loaded;
-use crate::event_log::{Level, Log};
+use crate::event_log::{Event, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
 use crate::ledger::Member;
-use crate::profile::{Mark, Profile, Route, Security, gateway_mark};
+use crate::profile::{Mark, Profile, Route, Security, Server, gateway_mark};
 
 /// The profile, and what belongs to it.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl View {
             for server in &profile.servers {
                 let loaded = Loaded::new(server, 1);
                 match &loaded.identity {
-                    Ok(identity) => report(identity, log),
-                    Err(failure) if server.enabled => log.write(Level::Error, &failure.to_string()),
+                    Ok(identity) => report(server, identity, log),
+                    Err(failure) if server.enabled => log.fail(kinds::CERTIFICATE, &server.name, failure),
                     Err(_) => {}
                 }
                 let limit = profile.system.maximum_connections;
@@ -123,7 +123,7 @@ impl View {
                 continue;
             }
             match &loaded.identity {
-                Ok(identity) => report(identity, log),
+                Ok(identity) => report(server, identity, log),
                 Err(failure) if server.enabled => failures.push(failure.clone()),
                 Err(_) => {}
             }
@@ -143,7 +143,7 @@ impl View {
         for (old, (key, value)) in before.iter().zip(&next.system.at_restart) {
             if old.1 != *value {
                 let message = format!("[SYSTEM] {key}={value} will be in force when the web server has been restarted");
-                log.write(Level::Notice, &message);
+                log.tell(Event::new(Level::Notice, kinds::CONFIGURATION, "CSP.ini").details(&message));
             }
         }
     }
@@ -158,6 +158,13 @@ impl View {
             pool.set_server(Arc::new(server.clone()));
         }
         ended
+    }
+
+    /// Lets the event log be as this profile says. One that cannot be used changes nothing.
+    pub fn configure(&self, log: &Log) {
+        if let Ok(profile) = &self.profile {
+            log.configure(&profile.system.event_log, None);
+        }
     }
 
     /// The profile, or why there is none.
@@ -203,7 +210,10 @@ impl View {
 }
 
 /// Tells what an administrator should know of an identity that is about to be used.
-pub(super) fn report(identity: &Identity, log: &Log) {
-    identity.alarms.iter().for_each(|alarm| log.write(Level::Warning, alarm));
-    identity.notices.iter().for_each(|notice| log.write(Level::Notice, notice));
+pub(super) fn report(server: &Server, identity: &Identity, log: &Log) {
+    let tell = |level, text: &String| {
+        log.tell(Event::new(level, kinds::CERTIFICATE, "Certificate").details(text).server(&server.name));
+    };
+    identity.alarms.iter().for_each(|alarm| tell(Level::Warning, alarm));
+    identity.notices.iter().for_each(|notice| tell(Level::Notice, notice));
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Each file with what changes when it is written or replaced; `None` if it cannot be seen. Links are followed, so that a
 /// directory that is swapped by its link counts too.
@@ -16,6 +17,12 @@ fn stamp(path: &Path) -> Option<[i64; 7]> {
     let it = std::fs::metadata(path).ok()?;
     let (size, device, inode) = (it.size() as i64, it.dev() as i64, it.ino() as i64);
     Some([device, inode, size, it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()])
+}
+
+/// When the youngest of the files was changed, by its own clock.
+pub fn youngest(stamps: &Stamps) -> SystemTime {
+    let seconds = stamps.iter().filter_map(|(_, stamp)| stamp.map(|stamp| stamp[3])).max().unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// Files that are looked at from time to time.

@@ -49,6 +49,7 @@ impl Worker {
         let configuration = configuration.renewed(&log);
         let member = Arc::new(Member::join(&configuration.ledger)?);
         let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
+        view.read().configure(&log);
         let errands = Arc::new(Errands::default());
         let source = configuration.source();
         let caretaker = Caretaker::start(

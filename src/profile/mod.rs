@@ -47,7 +47,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
@@ -63,6 +63,8 @@ pub use quote::{Quote, Quotes};
 pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
+
+use crate::event_log;
 
 /// What one CSP.ini says.
 #[derive(Clone, Debug)]
@@ -93,6 +95,8 @@ pub struct System {
     pub retries: u32,
     /// Whether the cookie `CSPWSERVERID` is set (`Web_Server_ID_Cookie`).
     pub web_server_id_cookie: bool,
+    /// The event log and the HTTP trace.
+    pub event_log: event_log::Settings,
     /// The settings of the management pages.
     pub management: Management,
     /// Keys and values of the settings that are in force only after a restart of the web server.
@@ -170,6 +174,14 @@ impl Profile {
             .filter(|setting| setting.value.reveal() == Err(Unusable::Command))
             .map(|setting| format!("{} is a {{command}}, which a check does not run", setting.place("Password")))
             .collect()
+    }
+
+    /// What is dangerous for long counts its time from here (`Sclera_Debug_Expiry`). Without this call it never ends, as suits
+    /// a program that ends itself.
+    pub fn debug_since(&mut self, since: SystemTime) {
+        self.system.event_log.debug_since = Some(since);
+        let until = self.system.event_log.debug_until();
+        self.servers.iter_mut().for_each(|server| server.debug_until = until);
     }
 
     /// The index of the server of this name, compared without regard to case.

@@ -349,16 +349,28 @@ parameters! {
         "File of further management users, a line each: name, role and Argon2id hash, separated by colons; `sclera passwd` writes it.";
     TIMEOUT_ALL_CONNECTIONS: System "Timeout_All_Connections" "Apply timeout to all Connections", Kind::Switch, "", Inherits::ToServers, Effect::Now,
         "Whether idle closing also takes the minimum of connections.";
-    ENV_PARAMETERS: System "Env_Parameters" "Event Log Level", Kind::Text, "", Inherits::ToServers, Effect::Later,
-        "Event log level.";
-    EVENT_LOG_FILE: System "Event_Log_File" "Event Log File", Kind::Text, "", Inherits::Nothing, Effect::Later,
-        "Directory or file of the event log.";
-    EVENT_LOG_ROTATION_SIZE: System "Event_Log_Rotation_Size" "Event Log Rotation Size", Kind::Bytes { from: 100 * 1024 }, "", Inherits::Nothing, Effect::Later,
-        "Size at which the event log is rotated.";
-    RETAIN_ALL_LOG_FILES: System "Retain_All_Log_Files" "Retain All Log Files", Kind::Status, "Disabled", Inherits::Nothing, Effect::Later,
-        "Whether every rotated event log is kept.";
-    MAXIMUM_LOGGED_REQUEST_SIZE: System "Maximum_Logged_Request_Size" "Maximum Logged Request Size", Kind::Bytes { from: 40 * 1024 }, "256K", Inherits::Nothing, Effect::Later,
-        "How much of a request is logged.";
+    ENV_PARAMETERS: System "Env_Parameters" "Event Log Level", Kind::Text, "e", Inherits::ToServers, Effect::Now,
+        "What the event log records: letters such as e (failures), v1 to v9 (dialogue), s, c, t, p; 0 for nothing of these.";
+    EVENT_LOG_FILE: System "Event_Log_File" "Event Log File", Kind::Text, "", Inherits::Nothing, Effect::Now,
+        "File of the event log, or the directory of its CSP.log, or stdout; blank means CSP.log beside CSP.ini.";
+    EVENT_LOG_ROTATION_SIZE: System "Event_Log_Rotation_Size" "Event Log Rotation Size", Kind::Bytes { from: 100 * 1024 }, "64M", Inherits::Nothing, Effect::Now,
+        "Size at which the event log is set aside.";
+    RETAIN_ALL_LOG_FILES: System "Retain_All_Log_Files" "Retain All Log Files", Kind::Status, "Disabled", Inherits::Nothing, Effect::Now,
+        "Whether every event log set aside is kept, under a name with its time; otherwise one is, as .old.";
+    MAXIMUM_LOGGED_REQUEST_SIZE: System "Maximum_Logged_Request_Size" "Maximum Logged Request Size", Kind::Bytes { from: 40 * 1024 }, "256K", Inherits::Nothing, Effect::Now,
+        "How much of a body is recorded by the levels that record bodies.";
+    SCLERA_LOG_FORMAT: System "Sclera_Log_Format" "Event Log Format", Kind::Word(&["native", "json"]), "native", Inherits::Nothing, Effect::Now,
+        "How the event log is written: native for the original's lines, json for one JSON object a line.";
+    SCLERA_DEBUG_EXPIRY: System "Sclera_Debug_Expiry" "Debug Expiry", Kind::Seconds { from: 1, to: ONE_YEAR }, "3600", Inherits::Nothing, Effect::Now,
+        "Seconds that v6 to v9, t, Sclera_Trace and Sclera_Key_Log_File hold after the web server's start or a change of CSP.ini.";
+    SCLERA_TRACE: System "Sclera_Trace" "HTTP Trace", Kind::Text, "", Inherits::Nothing, Effect::Now,
+        "Which requests are traced whole: path prefixes and browsers' addresses, separated by spaces or commas; blank for none.";
+    SCLERA_TRACE_DIRECTORY: System "Sclera_Trace_Directory" "HTTP Trace Directory", Kind::File, "", Inherits::Nothing, Effect::Now,
+        "Directory that traced requests are kept in; blank means CSP.trace beside the event log.";
+    SCLERA_TRACE_ENTRIES: System "Sclera_Trace_Entries" "HTTP Trace Entries", Kind::Number { from: 1, to: 10_000 }, "100", Inherits::Nothing, Effect::Now,
+        "How many traced requests are kept; the oldest go first.";
+    SCLERA_TRACE_BODY_SIZE: System "Sclera_Trace_Body_Size" "HTTP Trace Body Size", Kind::Bytes { from: 0 }, "16K", Inherits::Nothing, Effect::Now,
+        "How much of each body a trace keeps.";
     SA_EXCLUDE_FILE_TYPES: System "SA_Exclude_File_Types" "Preserve Mode Exclude File Types", Kind::Text, "", Inherits::Nothing, without("state-aware sessions do not exist here, since their mark is not public."),
         "File types served outside the lock of a state-aware session.";
     SERVER_ERROR: System "Server_Error" "Server Error", Kind::Text, "", Inherits::ToServers, Effect::Later,

@@ -13,11 +13,16 @@ use super::route::Routes;
 use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
-    Read, address, alternative, alternatives_for, balance, clients, flag, key_type, management_password, number,
+    Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, management_password, number,
     pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions,
     verification, word,
 };
 use super::{Application, Loaded, Management, ManagementPassword, Mark, Profile, System};
+use crate::event_log;
+use crate::event_log::file::{Keeping, Place};
+use crate::event_log::format::Format;
+use crate::event_log::level::Levels;
+use crate::event_log::settings::Trace;
 use crate::failure::Code;
 
 /// The most findings that are reported of one file.
@@ -79,6 +84,7 @@ impl<'a> Reader<'a> {
             password_command_timeout: self.own(self.system, &row::SCLERA_PASSWORD_COMMAND_TIMEOUT, seconds).value,
             retries: self.own(self.system, &row::SCLERA_RETRIES, number).value,
             web_server_id_cookie: self.own(self.system, &row::WEB_SERVER_ID_COOKIE, status).value,
+            event_log: self.event_log(),
             management: self.management(),
             at_restart: self.at_restart(),
         };
@@ -109,6 +115,69 @@ impl<'a> Reader<'a> {
             no_login_for_listed: self.own(here, &row::SYSTEM_MANAGER_UNPW_OVERRIDE, flag).value,
             role_without_login: self.own(here, &row::SCLERA_MANAGE_ROLE, role).value,
         }
+    }
+
+    /// The settings of the event log and the HTTP trace.
+    fn event_log(&mut self) -> event_log::Settings {
+        let levels = self.own(self.system, &row::ENV_PARAMETERS, text_value);
+        let levels = self.levels(&levels);
+        let file = self.own(self.system, &row::EVENT_LOG_FILE, text_value).value;
+        let place = Place::of(&file, &self.directory);
+        let directory = self.path(self.system, &row::SCLERA_TRACE_DIRECTORY).map(|it| it.value);
+        let beside = place.path().and_then(|path| path.parent().map(Path::to_owned));
+        let beside = beside.filter(|it| !it.starts_with("/dev") && !it.starts_with("/proc"));
+        let format = self.own(self.system, &row::SCLERA_LOG_FORMAT, text_value);
+        let is_json = matches!(word(&format.value, &row::SCLERA_LOG_FORMAT), Read::Good(()))
+            && format.value.eq_ignore_ascii_case("json");
+        self.own(self.system, &row::SCLERA_LOG_FORMAT, word);
+        let trace = self.own(self.system, &row::SCLERA_TRACE, text_value);
+        let (wanted, wrong) = Trace::wanted(&trace.value);
+        if let (Some(origin), false) = (&trace.origin, wrong.is_empty()) {
+            let message = format!("{} is neither a path nor an address, and is ignored", wrong.join(", "));
+            let remedy = "write paths that begin with / and addresses";
+            self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+        }
+        event_log::Settings {
+            keeping: Keeping {
+                place,
+                rotation: self.own(self.system, &row::EVENT_LOG_ROTATION_SIZE, bytes).value,
+                retain: self.own(self.system, &row::RETAIN_ALL_LOG_FILES, status).value,
+            },
+            format: if is_json { Format::Json } else { Format::Native },
+            levels,
+            largest_body: size(self.own(self.system, &row::MAXIMUM_LOGGED_REQUEST_SIZE, bytes).value),
+            debug_expiry: self.own(self.system, &row::SCLERA_DEBUG_EXPIRY, seconds).value,
+            debug_since: None,
+            trace: Trace {
+                wanted,
+                directory: directory.unwrap_or_else(|| beside.unwrap_or(self.directory.clone()).join("CSP.trace")),
+                entries: self.own(self.system, &row::SCLERA_TRACE_ENTRIES, number).value as usize,
+                body: size(self.own(self.system, &row::SCLERA_TRACE_BODY_SIZE, bytes).value),
+            },
+        }
+    }
+
+    /// The level string of a server's own section.
+    fn log_levels(&mut self, section: &'a Section) -> Option<Levels> {
+        let entry = section.entry(row::ENV_PARAMETERS.key).filter(|entry| !entry.value.is_empty())?;
+        let setting = Setting { value: entry.value.as_str().to_owned(), origin: Some(entry.origin.clone()) };
+        let levels = self.levels(&setting);
+        if levels.verbose.number == 9 || levels.sessions {
+            let message = "v9 and s are heeded in [SYSTEM] only; the rest holds for this server";
+            let origin = entry.origin.clone();
+            self.findings.push(Finding::at(Severity::Notice, None, &origin, message, ""));
+        }
+        Some(levels)
+    }
+
+    fn levels(&mut self, setting: &Setting<String>) -> Levels {
+        let parsed = Levels::parse(&setting.value);
+        if let Some(origin) = &setting.origin {
+            for notice in parsed.notices {
+                self.findings.push(Finding::at(Severity::Notice, None, origin, notice, "").quoting(&setting.value));
+            }
+        }
+        parsed.levels
     }
 
     /// The values in force of the settings that need a restart.
@@ -189,6 +258,8 @@ impl<'a> Reader<'a> {
             slow_start: self.own(here, &row::SCLERA_SLOW_START, seconds).value,
             health_interval: Some(self.own(here, &row::SCLERA_HEALTH_INTERVAL, seconds).value)
                 .filter(|interval| !interval.is_zero()),
+            log_levels: self.log_levels(section),
+            debug_until: None,
             tls: TlsSettings {
                 range: self.tls_range(section),
                 verify_peer: self.own(here, &row::SSLCC_VERIFY_PEER, flag),
@@ -582,6 +653,10 @@ impl<'a> Reader<'a> {
             self.findings.push(finding.quoting(value.unwrap_or("(hidden)")));
         }
     }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// At most [`MOST_FINDINGS`], errors kept first, and how many were left out.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding};
 
 use super::finding::{Origin, Setting};
 use super::mark::Mark;
 use super::secret::{Secret, Unusable};
+use crate::event_log::level::Levels;
 use crate::failure::{Code, Failure};
 
 /// One server access profile, complete: defaults and the values inherited from `[SYSTEM]` are filled in.
@@ -64,6 +65,10 @@ pub struct Server {
     pub slow_start: Duration,
     /// Time between active checks of a server with alternatives (`Sclera_Health_Interval`); `None` for no checks.
     pub health_interval: Option<Duration>,
+    /// What the event log records of this server, if its section says so (`Env_Parameters`).
+    pub log_levels: Option<Levels>,
+    /// When the key log ends; `None` for never ([`super::Profile::debug_since`]).
+    pub debug_until: Option<SystemTime>,
     /// The `SSLCC_*` settings. They are read at any level, and used only if [`Server::security`] says TLS.
     pub tls: TlsSettings,
 }
@@ -212,6 +217,8 @@ impl Server {
             eject_after: _,
             slow_start: _,
             health_interval: _,
+            log_levels: _,
+            debug_until,
             tls,
         } = self;
         name.eq_ignore_ascii_case(&other.name)
@@ -233,6 +240,7 @@ impl Server {
             && *maximum_age == other.maximum_age
             && *resolve_interval == other.resolve_interval
             && *connect_timeout == other.connect_timeout
+            && (tls.key_log_file.is_none() || *debug_until == other.debug_until)
             && tls.same_values(&other.tls)
     }
 

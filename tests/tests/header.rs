@@ -107,7 +107,7 @@ fn a_c_compiler_lays_every_struct_out_as_rust_does() {
     assert_same_layout! { &bindings,
         sclera::ffi::sclera_slice as "sclera_slice" { data, length }
         sclera::ffi::sclera_pair as "sclera_pair" { name, value }
-        gateway::sclera_options as "sclera_options" { size, abi, config_path, host_software, log, log_userdata, first_start }
+        gateway::sclera_options as "sclera_options" { size, abi, config_path, host_software, log, log_userdata, first_start, workers }
         gateway::sclera_user as "sclera_user" { size, uid, gid, groups, group_count }
         exchange::sclera_request as "sclera_request" {
             size, method, target, protocol, headers, header_count, content_length, remote_address, remote_port,
