@@ -2,7 +2,6 @@
 
 pub mod apache;
 pub mod certificates;
-pub mod chance;
 pub mod chaos;
 pub mod counting;
 pub mod fault;

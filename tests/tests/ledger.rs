@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use fastrand::Rng;
 use sclera::ledger::{Ledger, Limits, Member};
-use sclera_tests::chance::Chance;
 use sclera_tests::process::wait_until;
 
 const WORKERS: u64 = 5;
@@ -47,11 +47,11 @@ fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
     assert!(why.is_none(), "{why:?}");
     let member = Member::join(&ledger).unwrap();
     let servers = ["ONE", "TWO"].map(|name| ledger.server(name).unwrap());
-    let mut chance = Chance::of(4);
+    let mut chance = Rng::with_seed(4);
     let mut workers: Vec<Worker> = (0..WORKERS).map(|seed| Worker::start(directory.path(), seed)).collect();
     workers.iter_mut().for_each(Worker::gets_on);
     for kill in 0..KILLS {
-        let victim = chance.below(workers.len());
+        let victim = chance.usize(..workers.len());
         workers[victim].gets_on();
         let next = Worker::start(directory.path(), 100 + kill as u64);
         std::mem::replace(&mut workers[victim], next).kill();

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::exit;
 use std::time::Duration;
 
+use fastrand::Rng;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use sclera::ledger::{Lacking, Ledger, Limits, Line, Member, Rights, now_ms};
-use sclera_tests::chance::Chance;
 
 /// The most connections of all, and to each of the two servers.
 const ALL: u32 = 4;
@@ -34,17 +34,17 @@ fn main() {
     let servers = ["ONE", "TWO"].map(|name| ledger.server(name).expect("a row"));
     let member = Member::join(&ledger).expect("a row");
     let lines = servers.map(|_| member.new_line());
-    let mut chance = Chance::of(seed.parse().expect("a number"));
+    let mut chance = Rng::with_seed(seed.parse().expect("a number"));
     for held in 1u64.. {
-        let which = chance.below(2);
+        let which = chance.usize(..2);
         let (server, limits) = (servers[which], LIMITS[which]);
         let rights = match member.claim(server, limits) {
             Ok(rights) => rights,
             Err(lacking) => queue(&member, lines[which], server, limits, lacking),
         };
-        hold(&witnesses[rights.seat() as usize], chance.below(2000));
+        hold(&witnesses[rights.seat() as usize], chance.usize(..2000));
         match member.next_in_turn(server, None) {
-            Some(next) if chance.below(4) > 0 => member.pass(server, rights, next),
+            Some(next) if chance.usize(..4) > 0 => member.pass(server, rights, next),
             _ => member.release(server, rights),
         }
         if member.takes_granted() {
