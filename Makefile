@@ -56,6 +56,10 @@ header: ## Write include/sclera.h anew from src/ffi
 bench-profile: ## What reading a large CSP.ini and routing a request cost
 	$(CARGO) run --locked --release --package sclera-benches --bin profile
 
+.PHONY: bench-pool
+bench-pool: ## What the pool and the ledger cost on the way of a request
+	$(CARGO) run --locked --release --package sclera-benches --bin pool
+
 SECONDS ?= 60
 
 .PHONY: fuzz

@@ -1,0 +1,111 @@
+//! The ledger among real processes that are killed at any instruction.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use fastrand::Rng;
+use sclera::ledger::{Ledger, Limits, Member};
+use sclera_tests::process::wait_until;
+
+const WORKERS: u64 = 5;
+const KILLS: usize = 60;
+
+struct Worker {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start(directory: &Path, seed: u64) -> Worker {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ledger-worker"));
+        command.arg(directory.join("CSP.ini")).arg(directory.join("run")).arg(directory).arg(seed.to_string());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the worker starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        Worker { child, lines }
+    }
+
+    /// Waits until it has got on: it holds rights again and again.
+    fn gets_on(&mut self) {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("readable");
+        assert!(!line.is_empty(), "it ended: {:?}", self.child.wait());
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        let status = self.child.wait().expect("its end");
+        assert_eq!(status.signal(), Some(9), "it has not ended by itself: {status}");
+    }
+}
+
+#[test]
+fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, why) = Ledger::of(&directory.path().join("CSP.ini"), &directory.path().join("run")).unwrap();
+    assert!(why.is_none(), "{why:?}");
+    let member = Member::join(&ledger).unwrap();
+    let servers = ["ONE", "TWO"].map(|name| ledger.server(name).unwrap());
+    let mut chance = Rng::with_seed(4);
+    let mut workers: Vec<Worker> = (0..WORKERS).map(|seed| Worker::start(directory.path(), seed)).collect();
+    workers.iter_mut().for_each(Worker::gets_on);
+    for kill in 0..KILLS {
+        let victim = chance.usize(..workers.len());
+        workers[victim].gets_on();
+        let next = Worker::start(directory.path(), 100 + kill as u64);
+        std::mem::replace(&mut workers[victim], next).kill();
+        let open = ledger.snapshot().connections.len();
+        assert!(open <= 4, "{open} connections of 4");
+        if kill % 7 == 0 {
+            member.reclaim();
+        }
+    }
+    workers.iter_mut().for_each(Worker::gets_on);
+    workers.into_iter().for_each(Worker::kill);
+
+    member.reclaim();
+    let now = ledger.snapshot();
+    assert!(now.connections.is_empty(), "{:?}", now.connections);
+    assert_eq!(now.workers.len(), 1);
+    assert_eq!(now.servers.iter().map(|server| server.queued).sum::<u32>(), 0);
+    let lost = now.tallies.iter().find(|(tally, _)| *tally == sclera::ledger::Tally::WorkersLost);
+    assert_eq!(lost.map(|(_, count)| *count), Some(KILLS as u64 + WORKERS), "each was found once");
+    for (server, most) in servers.into_iter().zip([3, 2]) {
+        assert!(member.next_in_turn(server, None).is_none());
+        let limits = Limits { server: Some(most), all: 4 };
+        let all: Vec<_> = (0..most).map(|_| member.claim(server, limits).expect("all are free")).collect();
+        all.into_iter().for_each(|rights| member.release(server, rights));
+    }
+}
+
+#[test]
+fn threads_of_one_process_that_join_reclaim_and_leave_do_not_take_each_others_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::of(&directory.path().join("CSP.ini"), &directory.path().join("run")).unwrap();
+    let watcher = Member::join(&ledger).unwrap();
+    let server = ledger.server("ONE").unwrap();
+    // Other processes, whose reclaiming would find a row of ours that has lost its lock.
+    let mut others: Vec<Worker> = (0..2).map(|seed| Worker::start(directory.path(), seed)).collect();
+    let limits = Limits { server: None, all: 8 };
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                for _ in 0..300 {
+                    let member = Member::join(&ledger).unwrap();
+                    watcher.reclaim();
+                    let held = member.claim(server, limits).ok();
+                    let is_there = |row| ledger.snapshot().workers.iter().any(|worker| worker.row == row);
+                    assert!(is_there(member.row()), "somebody thought it dead");
+                    if let Some(rights) = held {
+                        member.release(server, rights);
+                    }
+                }
+            });
+        }
+        others.iter_mut().for_each(Worker::gets_on);
+    });
+    others.into_iter().for_each(Worker::kill);
+    wait_until(|| (watcher.reclaim() == 0).then_some(())).expect("all are found");
+    assert!(ledger.snapshot().connections.is_empty());
+}
