@@ -186,12 +186,6 @@ const JAPANESE: &[(SectionKind, &str, &str)] = &[
     (System, "Server_Unavailable", "サーバーまたはアプリケーションが無効な場合の独自ページ。"),
     (System, "Server_Timeout", "応答タイムアウト用の独自ページ。"),
     (System, "Connection_Closed", "ステート・アウェア・セッションが終了した場合の独自ページ。"),
-    (System, "Sclera_Queue_Limit", "各ワーカーで、サーバーへの接続の空きを待てる要求の最大数。空白の場合は無制限。"),
-    (
-        System,
-        "Sclera_Runtime_Directory",
-        "すべてのワーカーが共有し、`sclera status` が読むメモリ (ledger) のディレクトリ。存在しない場合は作成されます。",
-    ),
     (System, "READONLY", "0: ファイルへの書き込み可。1: 書き込み可、変更の記録は CSPRT.ini に保存。2: 書き込み不可。"),
     (System, "REGISTRY_METHODS", "接続したサーバーがゲートウェイを管理できるかどうか。"),
     (System, "IRISCONNECT_LIBRARY_PATH", "TLS ライブラリのディレクトリ。Sclera は独自の TLS を使用します。"),
