@@ -135,7 +135,9 @@ fn get(worker: &Arc<Worker>) {
     loop {
         match exchange.drive(Instant::now()) {
             Step::Wait => exchange.wait().expect("waiting"),
-            Step::NeedBody => exchange.give_body(b"", true, Instant::now()),
+            Step::NeedBody => {
+                exchange.give_body(b"", true, Instant::now());
+            }
             Step::Head => assert_eq!(exchange.response().expect("a head").status, 200),
             Step::Body => exchange.consume(exchange.body().len(), Instant::now()),
             Step::Done => return,

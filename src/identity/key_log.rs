@@ -77,12 +77,12 @@ mod tests {
         let path = directory.path().join("keys");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-        KeyLogFile::new(&path).log("LABEL", &[1], &[0xab]);
+        KeyLogFile::new(&path, None).log("LABEL", &[1], &[0xab]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "LABEL 01 ab\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        KeyLogFile::new(&link).log("LABEL", &[2], &[2]);
+        KeyLogFile::new(&link, None).log("LABEL", &[2], &[2]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "LABEL 01 ab\n");
     }
 }

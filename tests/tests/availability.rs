@@ -222,7 +222,7 @@ fn judge(all: &Three, report: &Report, stopped: Instant, noticed: Instant) {
     let late: Vec<_> = failures.iter().filter(|failure| failure.began > noticed).collect();
     assert!(late.is_empty(), "failed after the dead server had been noticed, or after it was back: {late:?}");
     assert!(failures.iter().all(|failure| failure.ended >= stopped), "failed before the server died: {failures:?}");
-    assert_eq!(run_twice(&all.counting, report), []);
+    assert_eq!(run_twice(&all.counting, report), Vec::<u64>::new());
 }
 
 #[test]
