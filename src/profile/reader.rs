@@ -14,8 +14,8 @@ use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
     Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, management_password, number,
-    pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions,
-    url_path, verification, word,
+    pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions, url_path,
+    verification, word,
 };
 use super::{Application, Loaded, Management, ManagementPassword, Mark, Monitoring, Profile, System};
 use crate::event_log;
