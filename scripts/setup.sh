@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs what a Debian 12 machine lacks: `setup.sh web`, `setup.sh web test`, `setup.sh web bench`.
 #
-# Installs nothing that is there, and touches no service that runs. Debian would start and enable apache2 and nginx on
-# installing them; that is prevented, so that the machine serves nothing it did not serve before.
+# Installs nothing that is there, and touches no service that runs. Debian would start and enable apache2, nginx and
+# prometheus (installed for its promtool) on installing them; that is prevented, so that the machine serves nothing it did
+# not serve before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 declare -A packages=(
     [web]="build-essential pkg-config curl openssl apache2 apache2-dev nginx nginx-dev"
-    [test]="iproute2 libclang-dev libnginx-mod-stream softhsm2 valgrind python3-venv"
+    [test]="prometheus iproute2 libclang-dev libnginx-mod-stream softhsm2 valgrind python3-venv"
     [bench]="wrk python3"
 )
 
@@ -47,7 +48,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" apt-get update -qq
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-    for service in apache2 nginx; do
+    for service in apache2 nginx prometheus; do
         if [[ " ${missing[*]} " == *" $service "* ]] && command -v systemctl >/dev/null; then
             "${as_root[@]}" systemctl disable "$service" 2>/dev/null ||
                 echo "setup: could not keep $service from starting at boot; see: systemctl disable $service" >&2

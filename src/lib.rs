@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod manage;
 pub mod pool;
 pub mod profile;
+pub mod status;
 pub mod terminal;
 pub mod trial;
 pub mod wire;

@@ -6,6 +6,7 @@
 //! Exit codes: 0 all is well, 1 there are warnings, 2 something failed.
 
 pub mod check;
+pub mod connections;
 pub mod doctor;
 pub mod edit;
 pub mod explain;
@@ -14,8 +15,10 @@ pub mod identity;
 pub mod legacy;
 pub mod passwd;
 pub mod pki;
+pub mod server;
 pub mod setup;
 pub mod show;
+pub mod status;
 pub mod test;
 
 use std::ffi::OsString;
@@ -55,6 +58,14 @@ enum Command {
     Test(test::Options),
     /// Look at everything that can be wrong, and say what to do: files, permissions, SELinux, the connection.
     Doctor(doctor::Options),
+    /// Show how a running gateway does: workers, servers, connections, paths, failures.
+    Status(status::Options),
+    /// Tell a running gateway to enable, disable or drain a server, or that it is online again.
+    #[command(subcommand)]
+    Server(server::Command),
+    /// Tell a running gateway to close connections.
+    #[command(subcommand)]
+    Connections(connections::Command),
     /// The gateway's certificates: show, check, replace.
     #[command(subcommand)]
     Identity(identity::Command),
@@ -140,6 +151,9 @@ pub fn run(
             Command::Explain(options) => explain::run(options, out, err),
             Command::Test(options) => test::run(options, out, err),
             Command::Doctor(options) => doctor::run(options, out, err),
+            Command::Status(options) => status::run(options, out, err),
+            Command::Server(command) => server::run(command, out, err),
+            Command::Connections(command) => connections::run(command, out, err),
             Command::Identity(command) => identity::run(command, out, err),
             Command::Passwd(options) => passwd::run(options, out, err),
             Command::Setup(command) => setup::run(command, out, err),

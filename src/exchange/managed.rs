@@ -1,5 +1,5 @@
-//! A request for a management page: collected as a whole, answered by an errand, since that may block, and given to the
-//! web server as the page it is.
+//! A request for a management page or for metrics: collected as a whole, answered by an errand, since that may block, and
+//! given to the web server as the page it is.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -10,14 +10,22 @@ use super::BODY_PIECE;
 use super::request::{BodyLength, Request};
 use super::response::ResponseHead;
 use crate::failure::{Code, Failure};
-use crate::manage::{self, Manage, Response};
-use crate::pool::errand::Refused;
+use crate::manage::{self, Manage, Response, Scrape};
+use crate::pool::errand::{Errand, Refused};
 use crate::pool::worker::Worker;
-use crate::profile::management_place;
+use crate::profile::{Probe, management_place};
 
 /// See the module.
 pub struct Managed {
+    what: What,
     state: State,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Pages,
+    Metrics,
 }
 
 /// How far it has come.
@@ -52,9 +60,13 @@ struct Promise {
 }
 
 impl Managed {
-    /// The request, if its [path](crate::profile::routing_path) is one of the management pages.
-    pub fn of(request: &Request, path: &str, request_id: &str) -> Option<Managed> {
-        let place = management_place(path)?;
+    /// The request, if its [path](crate::profile::routing_path) is one of the management pages, or that of the metrics.
+    pub fn of(request: &Request, path: &str, probe: Option<Probe>, request_id: &str) -> Option<Managed> {
+        let (what, place) = match (management_place(path), probe) {
+            (Some(place), _) => (What::Pages, place),
+            (None, Some(Probe::Metrics)) => (What::Metrics, ""),
+            _ => return None,
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let query = request.target.get(request.path().len() + 1..).unwrap_or_default();
         let owned = manage::Request {
@@ -76,7 +88,7 @@ impl Managed {
             // One byte more than allowed tells that it is too large.
             BodyLength::Unknown => State::Collect { request: owned, missing: limit + 1, known: false },
         };
-        Some(Managed { state })
+        Some(Managed { what, state })
     }
 
     /// Goes on as far as possible.
@@ -91,11 +103,19 @@ impl Managed {
                 Ok(Progress::NeedBody)
             }
             State::Collected(request) => {
-                let manage = Manage::of(worker)?;
                 let slot = Arc::new(Slot::default());
                 let promise = Promise { slot: slot.clone(), waker: waker.clone() };
-                let errand = move || promise.keep(manage.answer(&request));
-                worker.errands().submit(Box::new(errand)).map_err(refused)?;
+                let errand: Errand = match self.what {
+                    What::Pages => {
+                        let manage = Manage::of(worker)?;
+                        Box::new(move || promise.keep(manage.answer(&request)))
+                    }
+                    What::Metrics => {
+                        let scrape = Scrape::of(worker);
+                        Box::new(move || promise.keep(scrape.answer(&request)))
+                    }
+                };
+                worker.errands().submit(errand).map_err(refused)?;
                 self.state = State::Errand(slot);
                 Ok(Progress::Wait)
             }
@@ -108,6 +128,11 @@ impl Managed {
                 }
             },
         }
+    }
+
+    /// Whether a management page is asked for, and not metrics.
+    pub fn is_page(&self) -> bool {
+        self.what == What::Pages
     }
 
     /// How many bytes of request body are taken now.
@@ -153,6 +178,14 @@ fn refused(reason: Refused) -> Failure {
         Refused::Full => Failure::new(Code::ManagementBusy, "too many wait already"),
         Refused::NoThread => Failure::new(Code::ManagementBusy, "the system gives no thread"),
     }
+}
+
+/// The answer to a question that costs nothing.
+pub fn at_once((status, body): (u16, &'static str)) -> (ResponseHead, Vec<u8>) {
+    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+    let length = Some(body.len() as u64);
+    (ResponseHead { status, reason: String::new(), headers, length }, body.as_bytes().to_vec())
 }
 
 fn answer(response: Response) -> Progress {

@@ -27,13 +27,15 @@ use session::{Claims, SessionKey, WebServerId};
 use crate::connection::diagnosis::Stage;
 use crate::connection::{self, Connection, Talk, TalkError, Told, Wants};
 use crate::failure::{Code, Failure};
-use crate::ledger::{Counter, now_ms};
+use crate::ledger::{Counter, Tally, now_ms};
 use crate::pool::choice::Session;
 use crate::pool::health::Event;
 use crate::pool::plan::Plan;
 use crate::pool::wake::Sleeper;
 use crate::pool::worker::Worker;
 use crate::pool::{Acquire, Lease, Permit, Pool, Serving, SessionTurn};
+use crate::profile::Probe;
+use crate::status::probe;
 use crate::wire::conversation::handle_number;
 use crate::wire::element::Element;
 use crate::wire::reader::Reader;
@@ -71,6 +73,8 @@ pub struct Exchange {
     plan: Option<Plan>,
     /// The server that is asked.
     serving: Option<Serving>,
+    /// It is for the management pages, the metrics, or asks whether the gateway is well.
+    is_own: bool,
     /// One of the connections that the session may have.
     turn: Option<SessionTurn>,
     /// When the server that is asked was chosen, in the ledger's time.
@@ -191,6 +195,7 @@ impl Exchange {
             is_form: session::is_form(request),
             plan: None,
             serving: None,
+            is_own: false,
             turn: None,
             begun: 0,
             sent_again: 0,
@@ -210,12 +215,26 @@ impl Exchange {
         // Paths that are not UTF-8 can match no prefix but those that are.
         let path = request.routing_path();
         let path = String::from_utf8_lossy(&path);
-        if let Some(managed) = Managed::of(request, &path, &self.request_id) {
+        let view = self.worker.view();
+        let probe = view.profile().as_ref().ok().and_then(|profile| profile.probe(&path));
+        if let Some(managed) = Managed::of(request, &path, probe, &self.request_id) {
+            self.is_own = true;
             // What administrators type has an audit of its own.
             self.record.forget();
+            if managed.is_page() {
+                self.worker.member().tally(Tally::Management);
+            }
             return Ok(State::Manage(Box::new(managed)));
         }
-        let plan = Plan::of(self.worker.view(), request.host(), &path)?;
+        if let Some(probe) = probe {
+            let answer = if probe == Probe::Live { probe::LIVE } else { probe::ready(&view) };
+            let (head, body) = managed::at_once(answer);
+            self.response = Some(head);
+            self.is_own = true;
+            self.record.forget();
+            return Ok(State::Page { body, at: 0, head_told: false });
+        }
+        let plan = Plan::of(view, request.host(), &path)?;
         for pool in plan.pools() {
             self.record.candidate(&pool.server(), request, &self.request_id, self.worker.software(), now);
         }
@@ -781,7 +800,10 @@ impl Drop for Exchange {
         let server = self.serving.as_ref().map(|serving| serving.pool().row());
         let path = self.plan.as_ref().and_then(Plan::path);
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.worker.member().count_answer(server, path, status, micros);
+        // Who watches the gateway is not counted among those who use it.
+        if !self.is_own {
+            self.worker.member().count_answer(server, path, status, micros);
+        }
         self.sleeper.retire();
         self.record.end(matches!(self.state, State::Done), self.at_rest.is_some(), Instant::now());
         if let Some((permit, connection)) = self.at_rest.take() {

@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use super::Request;
-use crate::profile::{Management, Role};
+use crate::profile::{Clients, Management, Role};
 
 /// A client that may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +38,20 @@ pub enum Need {
 
 /// The client, if it may ask; `None` for strangers.
 pub fn judge(settings: &Management, request: &Request) -> Option<Client> {
+    let client = admit(&settings.clients.value, settings.accept_forwarded, request)?;
+    match need(settings, &client) {
+        // Without a login, a page of another site whose name leads here would be let in with its reader's address.
+        Need::Nothing(_) if client.way == Way::Machine && !is_own_host(request) => None,
+        _ => Some(client),
+    }
+}
+
+/// The client, if its address is one of `clients`; if they are blank, if it is the machine itself.
+pub fn admit(clients: &Clients, accept_forwarded: bool, request: &Request) -> Option<Client> {
     let peer = request.client?.to_canonical();
     let forwarded = request.all("x-forwarded-for").last().and_then(|list| list.split(',').next_back());
     let address = match forwarded {
-        Some(last) if settings.accept_forwarded => {
-            let clients = &settings.clients.value;
+        Some(last) if accept_forwarded => {
             if !peer.is_loopback() && !clients.admit(peer) {
                 return None;
             }
@@ -51,17 +60,12 @@ pub fn judge(settings: &Management, request: &Request) -> Option<Client> {
         }
         _ => peer,
     };
-    let way = match settings.clients.value.is_empty() {
-        true if address.is_loopback() && (settings.accept_forwarded || !is_forwarded(request)) => Way::Machine,
-        false if settings.clients.value.admit(address) => Way::Listed,
+    let way = match clients.is_empty() {
+        true if address.is_loopback() && (accept_forwarded || !is_forwarded(request)) => Way::Machine,
+        false if clients.admit(address) => Way::Listed,
         _ => return None,
     };
-    let client = Client { address, way };
-    match need(settings, &client) {
-        // Without a login, a page of another site whose name leads here would be let in with its reader's address.
-        Need::Nothing(_) if way == Way::Machine && !is_own_host(request) => None,
-        _ => Some(client),
-    }
+    Some(Client { address, way })
 }
 
 /// Whether a client has to log in.

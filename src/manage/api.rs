@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Response, Trouble, Visit, about, last_change, mutual_tls, profile_call, testing};
+use super::{Response, Trouble, Visit, about, last_change, mutual_tls, profile_call, system_status, testing};
 use crate::profile::Role;
 
 /// A call.
@@ -34,6 +34,9 @@ pub const CALLS: &[Call] = &[
     Call { method: "GET", name: "application", role: Role::View, answer: profile_call::application },
     Call { method: "PUT", name: "application", role: Role::Edit, answer: profile_call::put_application },
     Call { method: "DELETE", name: "application", role: Role::Edit, answer: profile_call::delete_application },
+    Call { method: "GET", name: "status", role: Role::View, answer: system_status::call },
+    Call { method: "POST", name: "close", role: Role::Operate, answer: system_status::call_close },
+    Call { method: "POST", name: "order", role: Role::Operate, answer: system_status::call_order },
     Call { method: "POST", name: "test", role: Role::Operate, answer: testing::call },
     Call { method: "GET", name: "mutual-tls", role: Role::View, answer: mutual_tls::call },
     Call { method: "GET", name: "last-change", role: Role::View, answer: last_change::call },

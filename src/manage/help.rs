@@ -140,6 +140,22 @@ const JAPANESE: &[(SectionKind, &str, &str)] = &[
         "Sclera_Manage_Users",
         "追加の管理ユーザーのファイル。1 行に名前、役割、Argon2id ハッシュをコロン区切りで記述します (`sclera passwd` が書き込みます)。",
     ),
+    (
+        System,
+        "Sclera_Metrics_Path",
+        "メトリックを読み取るパス。例: /metrics (Web サーバーのディレクティブでゲートウェイに渡されている必要があります)。空白の場合は提供しません。",
+    ),
+    (
+        System,
+        "Sclera_Metrics_Clients",
+        "メトリックを読み取れるクライアントのアドレス (System_Manager と同じ形式)。空白の場合はこのマシンのみ。",
+    ),
+    (System, "Sclera_Live_Path", "ワーカーが応答する限り 200 を返すパス。空白の場合は提供しません。"),
+    (
+        System,
+        "Sclera_Ready_Path",
+        "使用できるサーバーが 1 つ以上あれば 200、なければ 503 を返すパス。空白の場合は提供しません。",
+    ),
     (System, "Timeout_All_Connections", "最小接続数の接続も未使用時に閉じるかどうか。"),
     (
         System,

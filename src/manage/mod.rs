@@ -25,6 +25,8 @@ mod profile_form;
 mod profile_list;
 mod reply;
 pub mod request;
+mod scrape;
+mod system_status;
 mod testing;
 pub mod text;
 mod token;
@@ -35,6 +37,7 @@ use std::time::Duration;
 
 pub use reply::{Response, Trouble};
 pub use request::Request;
+pub use scrape::Scrape;
 pub use visit::{Visit, Who};
 
 use crate::event_log::{Level, Log};
@@ -93,6 +96,7 @@ pub enum Group {
 /// Every page, in the order of the menu.
 pub const PAGES: &[Page] = &[
     about::PAGE,
+    system_status::PAGE,
     testing::PAGE,
     mutual_tls::PAGE,
     profile_form::DEFAULTS,

@@ -38,8 +38,14 @@ macro_rules! texts {
 }
 
 /// What a form can have done, as the query of the next page calls it.
-pub const DONE: &[(&str, &Text)] =
-    &[("saved", DONE_SAVED), ("unchanged", DONE_UNCHANGED), ("deleted", DONE_DELETED), ("undone", DONE_UNDONE)];
+pub const DONE: &[(&str, &Text)] = &[
+    ("saved", DONE_SAVED),
+    ("unchanged", DONE_UNCHANGED),
+    ("deleted", DONE_DELETED),
+    ("undone", DONE_UNDONE),
+    ("closing", DONE_CLOSING),
+    ("ordered", DONE_ORDERED),
+];
 
 texts! {
     // Around the pages.
@@ -206,6 +212,45 @@ texts! {
     VERDICT: "Verdict", "判定";
     CHECK: "Check", "検査項目";
     NO_CERTIFICATE: "No certificate is in use.", "証明書は使用されていません。";
+
+    // System Status.
+    SYSTEM_STATUS: "System Status", "システム・ステータス";
+    CONNECTIONS_CAPTION: "Connections to InterSystems IRIS", "InterSystems IRIS への接続";
+    SERVERS_STATUS_CAPTION: "InterSystems IRIS Servers", "InterSystems IRIS サーバー";
+    PATHS_CAPTION: "Application Paths", "アプリケーション・パス";
+    FAILURES_CAPTION: "Failures since the start of counting", "計測開始以降の失敗";
+    NO_FAILURES: "There have been none.", "失敗はありません。";
+    SORT_HINT: "The heading of a column sorts by it.", "列見出しを選択すると、その列で並べ替えます。";
+    REFRESH: "Refresh", "最新の情報に更新";
+    NUMBER: "Number", "番号";
+    GATEWAY_PID: "Gateway PID", "ゲートウェイ PID";
+    IRIS_PID: "IRIS PID", "IRIS プロセス ID";
+    IDLE_TIME: "Idle time / Timeout", "アイドル時間 / タイムアウト";
+    AGE: "Age", "経過時間";
+    ACTIVITY: "Activity", "処理した要求数";
+    FREE: "Free", "空き";
+    IN_USE: "In Use", "使用中";
+    OPENING: "Opening", "接続中";
+    CONNECTION: "Connection", "接続";
+    INTERRUPT: "Interrupt", "中断";
+    CLOSE: "Close", "閉じる";
+    CLOSE_CONNECTIONS: "Close connections", "接続を閉じる";
+    CLOSE_ALL: "Close all connections", "すべての接続を閉じる";
+    DRAIN: "Drain", "新規セッションを停止";
+    MARK_ONLINE: "Mark online", "オンラインにする";
+    HEALTH: "Health", "正常性";
+    TOTAL_CONNECTIONS: "Total Connections", "合計接続数";
+    CONNECTIONS_IN_USE: "Connections In-Use", "使用中の接続数";
+    TOTAL_ACTIVITY: "Total Activity", "合計要求数";
+    QUEUED_REQUESTS: "Queued Requests", "待機中の要求数";
+    MEDIAN_TIME: "Median time (ms)", "応答時間の中央値 (ms)";
+    SLOW_TIME: "95% within (ms)", "95% の応答時間 (ms)";
+    OFFLINE: "Offline", "オフライン";
+    CURRENT: "current", "現在使用中";
+    CODE: "Code", "コード";
+    COUNT: "Count", "回数";
+    DONE_CLOSING: "The connections are closed: idle ones at once, others after their request unless it was interrupted.", "接続を閉じました。アイドル状態の接続は直ちに、その他は要求の完了後または中断後に閉じられます。";
+    DONE_ORDERED: "The order is in force in all workers.", "操作はすべてのワーカーに反映されました。";
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which profile and server answer for a URL, and why: the decision of [`Profile::route`], told step by step.
 
-use super::{Alternatives, Application, Balance, Candidates, Profile, Route, routing_path};
+use super::{Alternatives, Application, Balance, Candidates, Probe, Profile, Route, routing_path};
 use crate::failure::Failure;
 
 /// The way of a request to its server.
@@ -30,6 +30,13 @@ impl Profile {
             steps.push(format!(
                 "{path} is reserved for the management pages, in any case and behind an instance's name."
             ));
+        } else if let Route::Probe(probe) = route {
+            let (key, answers) = match probe {
+                Probe::Metrics => ("Sclera_Metrics_Path", "metrics"),
+                Probe::Live => ("Sclera_Live_Path", "whether the gateway lives"),
+                Probe::Ready => ("Sclera_Ready_Path", "whether the gateway is ready"),
+            };
+            steps.push(format!("{path} is {key} of [SYSTEM]: the gateway itself answers it with {answers}."));
         } else {
             self.explain_application(host, &path, &route, &mut steps);
         }
@@ -57,7 +64,7 @@ impl Profile {
         let chosen = match route {
             Route::Server { application, .. } | Route::ServerDisabled { application, .. } => *application,
             Route::ApplicationDisabled(application) => Some(*application),
-            Route::NoServer { .. } | Route::Management => self.chosen(host, path),
+            Route::NoServer { .. } | Route::Management | Route::Probe(_) => self.chosen(host, path),
         };
         let Some(application) = chosen else {
             let default = &self.system.default_server;

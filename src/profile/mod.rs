@@ -33,6 +33,7 @@ mod layers;
 mod management;
 mod mark;
 pub mod merge;
+mod monitoring;
 pub mod parameter;
 pub(crate) mod permissions;
 mod quote;
@@ -59,6 +60,7 @@ pub use finding::{Finding, Origin, Setting, Severity};
 pub use layers::{Environment, fragment_files};
 pub use management::{Management, ManagementPassword, Role};
 pub use mark::{Mark, gateway_mark};
+pub use monitoring::{Monitoring, Probe};
 pub use quote::{Quote, Quotes};
 pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};
@@ -99,6 +101,8 @@ pub struct System {
     pub event_log: event_log::Settings,
     /// The settings of the management pages.
     pub management: Management,
+    /// Where programs that watch the gateway ask.
+    pub monitoring: Monitoring,
     /// Keys and values of the settings that are in force only after a restart of the web server.
     pub at_restart: Vec<(&'static str, String)>,
 }

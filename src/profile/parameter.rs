@@ -107,6 +107,8 @@ pub enum Kind {
     PinnedKey,
     /// A list of client addresses.
     Clients,
+    /// A path of the web server, without query.
+    UrlPath,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -190,6 +192,7 @@ impl Parameter {
             Kind::Bytes { from } => format!("write bytes from {}K on, such as 256K or 2M", from / 1024),
             Kind::Alternative => "write 1 (enabled) or 0, six ~, and the server's name".into(),
             Kind::PinnedKey => "write sha256// and the base64 of 32 bytes, as `sclera test` shows it".into(),
+            Kind::UrlPath => "write a path such as /metrics, decoded and without query".into(),
             Kind::Clients => {
                 "write addresses such as 10.0.0.7, 10.0.0.4-6, 10.0.*.*, 10.0.0.0/8 or fd00::/8, separated by commas"
                     .into()
@@ -347,6 +350,14 @@ parameters! {
         "What management clients that need no login may do: view (look), operate (also test and act on connections), edit (also change settings).";
     SCLERA_MANAGE_USERS: System "Sclera_Manage_Users" "Management Users File", Kind::File, "", Inherits::Nothing, Effect::Now,
         "File of further management users, a line each: name, role and Argon2id hash, separated by colons; `sclera passwd` writes it.";
+    SCLERA_METRICS_PATH: System "Sclera_Metrics_Path" "Metrics Path", Kind::UrlPath, "", Inherits::Nothing, Effect::Now,
+        "Path at which metrics are read, such as /metrics, if the web server's directives hand it to the gateway; blank for none.";
+    SCLERA_METRICS_CLIENTS: System "Sclera_Metrics_Clients" "Metrics Clients", Kind::Clients, "", Inherits::Nothing, Effect::Now,
+        "Client addresses that may read the metrics, in the form of System_Manager; blank: only this machine.";
+    SCLERA_LIVE_PATH: System "Sclera_Live_Path" "Liveness Path", Kind::UrlPath, "", Inherits::Nothing, Effect::Now,
+        "Path that is answered with 200 as long as the worker answers; blank for none.";
+    SCLERA_READY_PATH: System "Sclera_Ready_Path" "Readiness Path", Kind::UrlPath, "", Inherits::Nothing, Effect::Now,
+        "Path that is answered with 200 if at least one server can be used, else with 503; blank for none.";
     TIMEOUT_ALL_CONNECTIONS: System "Timeout_All_Connections" "Apply timeout to all Connections", Kind::Switch, "", Inherits::ToServers, Effect::Now,
         "Whether idle closing also takes the minimum of connections.";
     ENV_PARAMETERS: System "Env_Parameters" "Event Log Level", Kind::Text, "e", Inherits::ToServers, Effect::Now,
@@ -489,6 +500,7 @@ mod tests {
             Kind::KeyType => (&["1", "2", "3"], &["4", "RSA"]),
             Kind::Alternative => (&["1~~~~~~LOCAL", "0~X"], &["2~X", "1~~", "LOCAL"]),
             Kind::PinnedKey => (&["sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="], &["sha256//AAAA", "AAAA"]),
+            Kind::UrlPath => (&["/metrics", "/gateway/live"], &["metrics", "/", "/a/", "/a?b", "/a/../b", "//host/a"]),
             Kind::Clients => (&["10.0.0.1, fd00::/8", "*"], &["gateway.example", "10.0.0.999"]),
             Kind::Word(words) => (words, &["no such word"]),
         }

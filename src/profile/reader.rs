@@ -14,10 +14,10 @@ use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
     Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, management_password, number,
-    pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions,
+    pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions, url_path,
     verification, word,
 };
-use super::{Application, Loaded, Management, ManagementPassword, Mark, Profile, System};
+use super::{Application, Loaded, Management, ManagementPassword, Mark, Monitoring, Profile, System};
 use crate::event_log;
 use crate::event_log::file::{Keeping, Place};
 use crate::event_log::format::Format;
@@ -86,6 +86,7 @@ impl<'a> Reader<'a> {
             web_server_id_cookie: self.own(self.system, &row::WEB_SERVER_ID_COOKIE, status).value,
             event_log: self.event_log(),
             management: self.management(),
+            monitoring: self.monitoring(),
             at_restart: self.at_restart(),
         };
         let servers = self.servers();
@@ -178,6 +179,16 @@ impl<'a> Reader<'a> {
             }
         }
         parsed.levels
+    }
+
+    fn monitoring(&mut self) -> Monitoring {
+        let here = self.system;
+        Monitoring {
+            metrics_path: self.optional(here, &row::SCLERA_METRICS_PATH, url_path).map(|it| it.value),
+            metrics_clients: self.own(here, &row::SCLERA_METRICS_CLIENTS, clients),
+            live_path: self.optional(here, &row::SCLERA_LIVE_PATH, url_path).map(|it| it.value),
+            ready_path: self.optional(here, &row::SCLERA_READY_PATH, url_path).map(|it| it.value),
+        }
     }
 
     /// The values in force of the settings that need a restart.

@@ -75,6 +75,7 @@ fn values(kind: Kind) -> String {
         Kind::KeyType => "`1` DSA, `2` RSA, `3` ECDSA".into(),
         Kind::Alternative => "`1` or `0`, six `~`, a server's name".into(),
         Kind::PinnedKey => "`sha256//` and base64".into(),
+        Kind::UrlPath => "path of the web server".into(),
         Kind::Clients => "client addresses, separated by `,` or `+`".into(),
         Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
     }

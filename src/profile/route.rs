@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::application::MOST_CANDIDATES;
-use super::{Alternatives, Application, Balance, Candidates, Profile, Server};
+use super::{Alternatives, Application, Balance, Candidates, Probe, Profile, Server};
 use crate::failure::{Code, Failure};
 
 /// The answer to [`Profile::route`].
@@ -31,6 +31,8 @@ pub enum Route<'a> {
     },
     /// The reserved path of the management pages.
     Management,
+    /// One of the paths for programs that watch the gateway.
+    Probe(Probe),
     /// The file names a server that it does not have, or has none at all.
     NoServer {
         /// Which name was looked for, and which line asked for it.
@@ -248,6 +250,9 @@ impl Profile {
         if management_place(path).is_some() {
             return Route::Management;
         }
+        if let Some(probe) = self.probe(path) {
+            return Route::Probe(probe);
+        }
         let found = self.routes.find(host, path);
         let application = found.map(|found| &self.applications[found.application]);
         if let Some(application) = application.filter(|application| !application.enabled) {
@@ -283,10 +288,10 @@ impl Profile {
 }
 
 impl Route<'_> {
-    /// The failure that the request gets; `None` if a server or a management page answers.
+    /// The failure that the request gets; `None` if a server, a management page or the gateway itself answers.
     pub fn failure(&self, profile: &Profile) -> Option<Failure> {
         match self {
-            Route::Server { .. } => None,
+            Route::Server { .. } | Route::Probe(_) => None,
             Route::Management if profile.system.management.forms => None,
             Route::Management => {
                 Some(Failure::new(Code::ManagementAbsent, "SM_Forms=Disabled in [SYSTEM] switches them off"))
@@ -329,12 +334,32 @@ mod tests {
             Route::ApplicationDisabled(application) => format!("application off {}", application.path),
             Route::ServerDisabled { server, .. } => format!("server off {}", name(server)),
             Route::Management => "management".to_owned(),
+            Route::Probe(probe) => format!("{probe:?}"),
             Route::NoServer { detail } => format!("none: {detail}"),
         }
     }
 
     fn outcome(content: &str, path: &str) -> String {
         outcome_at(content, "other.example", path)
+    }
+
+    #[test]
+    fn the_paths_for_watching_go_before_every_application_and_have_no_other_spelling() {
+        let own = "[SYSTEM]\nSclera_Metrics_Path=/csp/metrics\nSclera_Live_Path=/live\nSclera_Ready_Path=/ready\n";
+        let content = FILE.replacen("[SYSTEM]\n", own, 1);
+        for (path, expected) in [
+            ("/csp/metrics", "Metrics"),
+            ("/live", "Live"),
+            ("/ready", "Ready"),
+            ("/csp/metrics/", "MAIN /csp"),
+            ("/csp/metrics/x", "MAIN /csp"),
+            ("/csp/Metrics", "MAIN /csp"),
+            ("/Live", "MAIN /"),
+            ("/csp/bin/Systems/Module.cxw", "management"),
+        ] {
+            assert_eq!(outcome(&content, path), expected, "{path}");
+        }
+        assert_eq!(outcome(FILE, "/csp/metrics"), "MAIN /csp");
     }
 
     #[test]

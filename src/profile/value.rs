@@ -6,7 +6,7 @@ use super::application::{Alternatives, Balance};
 use super::parameter::{Kind, Parameter, Verdict};
 use super::secret::{Secret, Unusable};
 use super::server::{KeyType, PinnedKey, Security, Verification};
-use super::{Clients, ManagementPassword, Role};
+use super::{Clients, ManagementPassword, Role, routing_path};
 use crate::failure::Code;
 
 /// A value read: as it should be, brought into its range (and why), or wrong (and why).
@@ -44,6 +44,7 @@ pub(super) fn verdict(value: &str, row: &Parameter) -> Verdict {
         Kind::Alternative => alternative(value, row).verdict(),
         Kind::PinnedKey => pinned_key(value, row).verdict(),
         Kind::Clients => clients(value, row).verdict(),
+        Kind::UrlPath => url_path(value, row).verdict(),
         Kind::Word(_) => word(value, row).verdict(),
     }
 }
@@ -114,6 +115,16 @@ pub(super) fn clients(value: &str, _: &Parameter) -> Read<Clients> {
         false => {
             Read::Adjusted(clients, format!("holds what is no address, and admits nobody by it: {}", wrong.join(", ")))
         }
+    }
+}
+
+/// A path as requests are matched by it, so that no spelling misses it.
+pub(super) fn url_path(value: &str, _: &Parameter) -> Read<String> {
+    let path = routing_path(value.as_bytes());
+    let is_whole = value.len() > 1 && value.starts_with('/') && !value.starts_with("//") && !value.ends_with('/');
+    match is_whole && path == value.as_bytes() && !value.contains(['?', '#']) {
+        true => Read::Good(value.to_owned()),
+        false => Read::Wrong("is no path of its own".into()),
     }
 }
 

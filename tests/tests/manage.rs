@@ -15,7 +15,8 @@ use serde_json::json;
 const CLIENT: &str = "X-Test-Client";
 const STRANGER: &str = "203.0.113.9";
 
-const PAGES: [&str; 7] = ["about", "test", "mutual-tls", "defaults", "servers", "applications", "last-change"];
+const PAGES: [&str; 8] =
+    ["about", "status", "test", "mutual-tls", "defaults", "servers", "applications", "last-change"];
 
 /// A scene whose CSP.ini the workers may change, with these lines in `[SYSTEM]`.
 fn scene(system: &str) -> Scene {
@@ -491,6 +492,10 @@ fn roles_and_a_file_of_users_decide_who_may_do_what() {
     looker.get("page=test");
     assert_eq!(looker.post("page=test", &[("name", "LOCAL")]).status, 403);
     assert_eq!(looker.call("PUT", "server?name=LOCAL", r#"{"enabled": false}"#).status, 403);
+    let status = looker.get("page=status").text();
+    assert!(status.contains("LOCAL") && !status.contains("value=\"drain\""), "{status}");
+    assert_eq!(looker.post("page=status", &[("do", "drain"), ("target", "LOCAL")]).status, 403);
+    assert_eq!(looker.call("POST", "order", r#"{"server": "LOCAL", "do": "drain"}"#).status, 403);
     assert_eq!(looker.call("GET", "server?name=LOCAL", "").status, 200);
 
     // A program gives user and password with each call.
@@ -631,4 +636,61 @@ fn every_call_answers_as_it_is_described() {
     let report = call("POST", "test", r#"{"server": "LOCAL"}"#, 200);
     assert_eq!((&report["ok"], &report["user"]), (&json!(true), &json!("WebUser")));
     call("POST", "test", r#"{"server": "NOWHERE"}"#, 404);
+    assert_eq!(nginx.get("/csp/demo/status/200").status, 200);
+    let status = call("GET", "status", "", 200);
+    assert_eq!(status["servers"][0]["name"], "LOCAL");
+    assert_eq!(status["connections"].as_array().unwrap().len(), 1);
+    let drained = call("POST", "order", r#"{"server": "LOCAL", "do": "drain"}"#, 200);
+    assert_eq!(drained, json!({ "server": "LOCAL", "done": "drain" }));
+    assert_eq!(call("GET", "status", "", 200)["servers"][0]["wish"], "draining");
+    call("POST", "order", r#"{"server": "LOCAL", "do": "enable"}"#, 200);
+    call("POST", "order", r#"{"server": "NOWHERE", "do": "drain"}"#, 404);
+    call("POST", "order", r#"{"server": "LOCAL", "do": "explode"}"#, 422);
+    call("POST", "close", r#"{"server": "NOWHERE"}"#, 404);
+    call("POST", "close", "{}", 422);
+    call("POST", "close", r#"{"all": true, "interrupt": true}"#, 200);
+}
+
+/// The part of a page between its first heading of this text and the next one.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let rest = page.split_once(&format!("<h2>{heading}</h2>")).map_or("", |(_, rest)| rest);
+    rest.split_once("<h2>").map_or(rest, |(section, _)| section)
+}
+
+#[test]
+fn system_status_shows_and_sorts_what_all_workers_have_and_its_buttons_act() {
+    let scene = scene("");
+    let nginx = nginx(&scene);
+    let mut manager = Manager::new(nginx.port());
+    assert_eq!(nginx.get("/csp/demo/status/200").status, 200);
+    // The answer's last byte comes before the connection is idle again.
+    let free = || {
+        section(&manager.get("page=status").text(), "Connections to InterSystems IRIS").contains("Free").then_some(())
+    };
+    assert!(wait_until(free).is_some(), "{}", manager.page);
+    let page = manager.get("page=status&sort=-servers.6").text();
+    let servers = section(&page, "InterSystems IRIS Servers");
+    assert!(servers.contains("aria-sort=\"descending\"") && servers.contains("LOCAL"), "{servers}");
+    assert!(servers.contains("?page=status&#38;sort=servers.6"), "the other way round: {servers}");
+    assert!(section(&page, "Application Paths").contains("(current)"), "{page}");
+    let drained =
+        manager.post("page=status", &[("do", "drain"), ("target", "LOCAL"), ("here", "?page=status&sort=servers.1")]);
+    assert!(drained.text().contains("The order is in force in all workers.") && drained.text().contains("draining"));
+    assert!(drained.text().contains("aria-sort=\"ascending\""), "the page is as it was");
+    let away = manager
+        .post("page=status", &[("do", "enable"), ("target", "LOCAL"), ("here", "//evil.example/?page=status&sort=")]);
+    assert_eq!(away.status, 200);
+    assert!(manager.post("page=status", &[("do", "close-all")]).text().contains("The connections are closed"));
+    let none = || {
+        section(&manager.get("page=status").text(), "Connections to InterSystems IRIS")
+            .contains("There are none yet.")
+            .then_some(())
+    };
+    assert!(wait_until(none).is_some(), "{}", manager.page);
+    assert_eq!(manager.post("page=status", &[("do", "close-server"), ("target", "NOWHERE")]).status, 404);
+    manager.get("page=status");
+    assert_eq!(manager.post("page=status", &[("do", "close-connection"), ("target", "x")]).status, 404);
+    assert_eq!(manager.post_without_token("page=status", &[("do", "close-all")]).status, 403);
+    let log = nginx.error_log();
+    assert!(log.contains("orders server LOCAL: drain") && log.contains("closes all connections: "), "{log}");
 }
