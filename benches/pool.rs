@@ -53,9 +53,13 @@ fn updates(member: &Member, server: usize) -> f64 {
     update("connection idle", &|| row.idle(black_box(7), black_box(now_ms())));
     update("begin_request", &|| member.begin_request(black_box(server)));
     update("end_request", &|| member.end_request(black_box(server)));
-    update("who is next in turn", &|| drop(black_box(member.next_in_turn(black_box(server), None))));
+    update("who is next in turn", &|| {
+        black_box(member.next_in_turn(black_box(server), None));
+    });
     print("count", 10_000, &|| member.count(black_box(server), Counter::Queued));
-    print("now_ms", 10_000, &|| drop(black_box(now_ms())));
+    print("now_ms", 10_000, &|| {
+        black_box(now_ms());
+    });
     member.release(server, rights);
     sum
 }
@@ -73,8 +77,12 @@ fn claim_and_release(member: &Member, server: usize, in_use: usize) {
 fn looking(member: &Member, server: usize) {
     let limits = Limits { server: Some(4000), all: 8192 };
     let held: Vec<Rights> = (0..1000).map(|_| member.claim(server, limits).expect("below the limit")).collect();
-    print("snapshot, 1000 connections", 1, &|| drop(black_box(member.ledger().snapshot())));
-    print("reclaim, nobody lost, 1000 connections", 1, &|| drop(black_box(member.reclaim())));
+    print("snapshot, 1000 connections", 1, &|| {
+        black_box(member.ledger().snapshot());
+    });
+    print("reclaim, nobody lost, 1000 connections", 1, &|| {
+        black_box(member.reclaim());
+    });
     held.into_iter().for_each(|rights| member.release(server, rights));
 }
 
