@@ -84,7 +84,7 @@ pub struct Load {
 }
 
 /// A request that has no answer by then has none.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a client rests after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);

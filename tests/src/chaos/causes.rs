@@ -88,12 +88,12 @@ impl Causes {
             Outcome::Failed(code) if is_wrong(code) => Err("no disturbance leads to this failure".to_owned()),
             Outcome::Failed(_) if self.disturbed(&span) => Ok(()),
             Outcome::Failed(_) => Err("nothing was done that leads to a failure".to_owned()),
+            // Whatever happens, it is to be told within the gateway's own time limits.
+            Outcome::Silent => Err("no answer, and no end of the connection".to_owned()),
             _ if self.killed(exception) => Ok(()),
             // Before an answer begins there is a page to say what failed.
             Outcome::Lost if exception.received > 0 && self.broken(&span, executions) => Ok(()),
-            Outcome::Lost | Outcome::Silent | Outcome::Untaken => {
-                Err("its worker was not killed, and its answer not cut".to_owned())
-            }
+            Outcome::Lost | Outcome::Untaken => Err("its worker was not killed, and its answer not cut".to_owned()),
         }
     }
 
@@ -161,7 +161,8 @@ mod tests {
             (Causes::default(), Outcome::Lost, 10, ONCE, false),
             (killed(&[4000]), Outcome::Lost, 0, ONCE, true),
             (killed(&[4001]), Outcome::Lost, 0, ONCE, false),
-            (killed(&[4000]), Outcome::Silent, 0, NONE, true),
+            (killed(&[4000]), Outcome::Lost, 0, NONE, true),
+            (killed(&[4000]), Outcome::Silent, 0, NONE, false),
             (struck(7000), Outcome::Lost, 10, ONCE, true),
             (struck(7000), Outcome::Lost, 0, ONCE, false),
             (struck(7001), Outcome::Lost, 10, ONCE, false),
