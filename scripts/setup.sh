@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
     [web]="build-essential pkg-config curl openssl apache2 apache2-dev nginx nginx-dev"
-    [test]="prometheus iproute2 libclang-dev libnginx-mod-stream softhsm2 valgrind python3-venv"
+    [test]="chromium chromium-driver fonts-dejavu-core fonts-vlgothic iproute2 libclang-dev libnginx-mod-stream prometheus
+        softhsm2 valgrind python3-venv"
     [bench]="wrk python3"
 )
 
@@ -56,8 +57,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     done
 fi
 
-# The official driver, for the tests that let it talk to the embedded superserver.
-if [[ " $* " == *" test "* ]] && ! build/venv/bin/python -c 'import iris' 2>/dev/null; then
-    /usr/bin/python3 -m venv build/venv
-    build/venv/bin/pip install --quiet --disable-pip-version-check intersystems-irispython==5.4.1
+# The official driver, for the tests that let it talk to the embedded superserver; and a package that brings axe-core 4.12.1
+# along, a file of script that the tests' browser is given.
+if [[ " $* " == *" test "* ]]; then
+    python() { build/venv/bin/python "$@"; }
+    python -c '' 2>/dev/null || /usr/bin/python3 -m venv build/venv
+    python -c 'import iris' 2>/dev/null ||
+        python -m pip install --quiet --disable-pip-version-check intersystems-irispython==5.4.1
+    python -m pip show --quiet axe-playwright-python 2>/dev/null ||
+        python -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
 fi

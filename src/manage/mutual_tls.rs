@@ -108,7 +108,7 @@ fn view(pool: &Pool, checks: &[Check]) -> ServerView {
         common_name: known.and_then(|it| it.facts.as_ref()?.common_name.clone()).unwrap_or_default(),
         failure: identity.as_ref().err().map(ToString::to_string).unwrap_or_default(),
         standing: known.and_then(|it| it.standing_warning()).unwrap_or_default(),
-        checks: checks.iter().filter(|it| it.server.as_deref() == Some(&server.name)).map(check_view).collect(),
+        checks: worst_first(checks.iter().filter(|it| it.server.as_deref() == Some(&server.name))),
     }
 }
 
@@ -133,6 +133,13 @@ fn why(server: &crate::profile::Server) -> String {
             "neither user name, nor password, nor certificate is set".to_owned()
         }
     }
+}
+
+/// What is bad stands at the top, not below a dozen lines that are good.
+fn worst_first<'a>(checks: impl Iterator<Item = &'a Check>) -> Vec<CheckView> {
+    let mut checks: Vec<&Check> = checks.collect();
+    checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
+    checks.into_iter().map(check_view).collect()
 }
 
 fn check_view(check: &Check) -> CheckView {

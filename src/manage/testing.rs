@@ -66,7 +66,8 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(15);
 
 fn show(visit: &Visit, trial: Option<TrialView>) -> Result<Response, Trouble> {
     let chosen = trial.as_ref().map(|trial| trial.server.clone()).or_else(|| visit.request.query_value("name"));
-    let names = visit.profile.servers.iter().map(|server| server.name.clone());
+    let saved = saved(visit);
+    let names = saved.servers.iter().map(|server| server.name.clone());
     let is_chosen = |name: &str| chosen.as_ref().is_some_and(|chosen| chosen.eq_ignore_ascii_case(name));
     let page = TestPage {
         layout: visit.layout("test"),
@@ -80,8 +81,16 @@ fn show(visit: &Visit, trial: Option<TrialView>) -> Result<Response, Trouble> {
 fn connect(visit: &Visit) -> Result<Response, Trouble> {
     visit.require(Role::Operate)?;
     let name = visit.form.get("name").unwrap_or_default().to_owned();
-    let trial = TrialView::run(visit, visit.profile.as_ref().clone(), &name)?;
+    let trial = TrialView::run(visit, saved(visit), &name)?;
     show(visit, Some(trial))
+}
+
+/// The settings as they stand in the file: whoever has just saved them wants these tested, and not what this worker still has
+/// in force for two seconds. Of a file with errors, what is in force.
+fn saved(visit: &Visit) -> Profile {
+    let source = change::source(visit).ok();
+    let loaded = source.and_then(|files| Profile::load(&files.path, &files.environment.refreshed()).ok());
+    loaded.map_or_else(|| visit.profile.as_ref().clone(), |loaded| loaded.profile)
 }
 
 /// Tries a server of a profile out.
@@ -102,7 +111,7 @@ pub fn call(visit: &Visit) -> Result<Value, Trouble> {
     let sent = visit.sent()?;
     let name = sent["server"].as_str().ok_or_else(|| Trouble::Wrong("server: name one".to_owned()))?;
     let settings = match &sent["settings"] {
-        Value::Null => return Ok(run(visit, visit.profile.as_ref().clone(), name)?.to_json()),
+        Value::Null => return Ok(run(visit, saved(visit), name)?.to_json()),
         settings => entered(settings)?,
     };
     let scope = Scope::Server(name.to_owned());

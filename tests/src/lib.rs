@@ -1,6 +1,7 @@
 //! What the tests of the whole product share: certificates, a C host, hostile peers, web servers.
 
 pub mod apache;
+pub mod browser;
 pub mod certificates;
 pub mod chaos;
 pub mod counting;
