@@ -93,7 +93,12 @@ impl Facts {
 
     /// Whole days until it expires; negative once it has.
     pub fn days_left(&self, now: SystemTime) -> i64 {
-        (self.not_after - unix_seconds(now)).div_euclid(86_400)
+        self.seconds_left(now).div_euclid(86_400)
+    }
+
+    /// Seconds until it expires; negative once it has.
+    pub fn seconds_left(&self, now: SystemTime) -> i64 {
+        self.not_after - unix_seconds(now)
     }
 }
 

@@ -184,7 +184,7 @@ impl Member {
         };
         own.rows.push(row);
         layout.workers_used.fetch_max(row as u32 + 1, Ordering::AcqRel);
-        layout.workers[row].pid.store(own.process, Ordering::Release);
+        let before = layout.workers[row].pid.swap(own.process, Ordering::AcqRel);
         let me = Holder::of_row(row);
         // What the row's last worker left, if it was killed.
         ledger.take_away(me);
@@ -194,6 +194,9 @@ impl Member {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         layout.workers[row].started.store(now, Ordering::Relaxed);
         member.tally(Tally::WorkersStarted);
+        if before != 0 {
+            member.tally(Tally::WorkersLost);
+        }
         Ok(member)
     }
 

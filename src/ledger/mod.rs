@@ -22,7 +22,6 @@ pub mod session;
 mod snapshot;
 pub mod sticky;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,7 +109,7 @@ pub struct Ledger {
 
 /// Ledgers that this process has opened. A reload opens the gateway again and has to find the same memory; also an
 /// anonymous one.
-static OPENED: Mutex<Option<HashMap<PathBuf, Arc<Ledger>>>> = Mutex::new(None);
+static OPENED: Mutex<Vec<(PathBuf, Arc<Ledger>)>> = Mutex::new(Vec::new());
 
 impl Ledger {
     /// The ledger of a CSP.ini, in a runtime directory. It is the one that living workers use, if there are any; otherwise
@@ -122,8 +121,7 @@ impl Ledger {
     pub fn of(csp_ini: &Path, directory: &Path) -> io::Result<(Arc<Ledger>, Option<io::Error>)> {
         let path = path_of(csp_ini, directory);
         let mut opened = OPENED.lock();
-        let opened = opened.get_or_insert_default();
-        if let Some(ledger) = opened.get(&path) {
+        if let Some((_, ledger)) = opened.iter().find(|(other, _)| *other == path) {
             return Ok((ledger.clone(), None));
         }
         let (mapping, why) = match Ledger::join_or_make(&path) {
@@ -132,7 +130,7 @@ impl Ledger {
         };
         let named = why.is_none().then(|| path.clone());
         let ledger = Arc::new(Ledger { mapping, path: named, own_rows: Mutex::default() });
-        opened.insert(path, ledger.clone());
+        opened.push((path, ledger.clone()));
         Ok((ledger, why))
     }
 
@@ -277,7 +275,10 @@ pub fn path_of(csp_ini: &Path, directory: &Path) -> PathBuf {
 
 /// Milliseconds of the clock that all processes share; it is a few milliseconds coarse.
 pub fn now_ms() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place on this stack frame. The C library's function, because rustix reads the kernel's vDSO itself, which
+    // ends a process under valgrind.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 

@@ -60,6 +60,11 @@ impl ServerRow {
         self.restarted.fetch_max(now, Ordering::Release);
     }
 
+    /// When something last smelled of a restart; 0 for never.
+    pub fn restarted(&self) -> u64 {
+        self.restarted.load(Ordering::Acquire)
+    }
+
     /// Whether a connection that was opened at this time is from before the last restart.
     pub fn is_from_before_restart(&self, opened: u64) -> bool {
         opened <= self.restarted.load(Ordering::Acquire)

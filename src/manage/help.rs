@@ -34,6 +34,12 @@ const JAPANESE: &[(SectionKind, &str, &str)] = &[
         "Sclera_Resolve_Interval",
         "サーバー名のアドレスをバックグラウンドで引き直すまでの秒数。0 の場合は接続のたびに引き直します。",
     ),
+    (System, "Sclera_Queue_Limit", "各ワーカーで、サーバーへの接続の空きを待てる要求の最大数。空白の場合は無制限。"),
+    (
+        System,
+        "Sclera_Runtime_Directory",
+        "すべてのワーカーが共有し、`sclera status` が読むメモリ (ledger) のディレクトリ。存在しない場合は作成されます。",
+    ),
     (System, "Sclera_Password_Command_Timeout", "パスワードを出力する {command} の最大実行秒数。"),
     (System, "Sclera_Encode_Passwords", "Web サーバーの起動時に、ファイル内の平文パスワードを符号化するかどうか。"),
     (

@@ -28,7 +28,7 @@ pub mod worker;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
@@ -69,6 +69,8 @@ pub struct Pool {
     member: Arc<Member>,
     /// The server's row in the ledger.
     row: usize,
+    /// Whether a path has other servers besides this one, so that it can be left out.
+    has_alternatives: AtomicBool,
     /// Its queue, among those of this worker.
     line: Line,
     fresh: Fresh,
@@ -211,6 +213,7 @@ impl Pool {
             limit,
             member: member.clone(),
             row,
+            has_alternatives: AtomicBool::new(false),
             line: member.new_line(),
             fresh,
             log,
@@ -245,6 +248,10 @@ impl Pool {
     /// Replaces the profile by one that is served alike.
     pub(super) fn set_server(&self, server: Arc<Server>) {
         *self.server.write() = server;
+    }
+
+    fn set_alternatives(&self, has_alternatives: bool) {
+        self.has_alternatives.store(has_alternatives, Ordering::Relaxed);
     }
 
     /// Whether connections of this pool can go on serving a server with this profile and identity.
@@ -451,7 +458,9 @@ impl Pool {
         if let Some(rights) = &permit.rights {
             let process = connection.conversation().process.parse().unwrap_or(0);
             let row = self.member.connection(rights);
-            row.opened(process, connection.facts().generation, now_ms());
+            // Its login was answered after whatever smelled of a restart, also within one tick of the clock.
+            let opened = now_ms().max(self.server_row().restarted() + 1);
+            row.opened(process, connection.facts().generation, opened);
             let mut state = self.state.lock();
             state.last_failure = None;
             if state.sockets.len() > 2 * state.open {
@@ -581,6 +590,10 @@ impl Pool {
             }
         };
         let now = now_ms();
+        // A server without alternatives is asked all the same; the requests themselves tell how it does.
+        if !self.has_alternatives.load(Ordering::Relaxed) {
+            return;
+        }
         match (Health::unpack(before).is_in_use(), after.is_in_use(), event) {
             (true, false, Event::Failed { code, .. } | Event::CheckFailed { code, .. }) => {
                 self.member.count(self.row, Counter::Ejections);

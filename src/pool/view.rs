@@ -82,6 +82,9 @@ impl View {
             }
         }
         let checked = profile.as_ref().map(|profile| profile.servers_with_alternatives()).unwrap_or_default();
+        for (at, pool) in pools.iter().enumerate() {
+            pool.set_alternatives(checked.contains(&at));
+        }
         View { profile, pools, limit, member, paths, gateway, checked }
     }
 

@@ -65,8 +65,8 @@ pub struct Certificate {
     pub owner: Owner,
     pub subject: String,
     pub serial: String,
-    /// Whole days; negative once it has ended.
-    pub days_left: i64,
+    /// Negative once it has ended.
+    pub seconds_left: i64,
 }
 
 /// The certificates in use, as this worker has them.
@@ -79,12 +79,12 @@ pub fn certificates(view: &View, now: SystemTime) -> Vec<Certificate> {
             .map(|(owner, facts)| Certificate {
                 server: server.clone(),
                 owner,
-                days_left: facts.days_left(now),
+                seconds_left: facts.seconds_left(now),
                 subject: facts.subject,
                 serial: facts.serial,
             })
             .collect();
-        all.sort_by_key(|it| it.days_left);
+        all.sort_by_key(|it| it.seconds_left);
         // A file may hold a CA twice, and no series may stand twice.
         let mut seen = std::collections::HashSet::new();
         all.retain(|it| seen.insert((owner_word(it.owner), it.subject.clone(), it.serial.clone())));
@@ -185,13 +185,14 @@ impl Numbers {
     fn gateway(&self, to: &mut DescriptorEncoder) -> Result<(), Error> {
         let failures = self.status.failures.iter().filter_map(|it| Some((vec![("code", it.code?.name())], it.count)));
         counters(to, "sclera_failures", "Failures by their code", failures)?;
-        let days = self.certificates.iter().map(|it| {
+        let left = self.certificates.iter().map(|it| {
             let kind = owner_word(it.owner);
             let labels = [("server", &*it.server), ("kind", kind), ("subject", &*it.subject), ("serial", &*it.serial)];
-            (labels.to_vec(), it.days_left)
+            (labels.to_vec(), it.seconds_left)
         });
-        let help = "Whole days until the certificate ends: the gateway's own, one of a CA, or the server's";
-        gauges(to, "sclera_certificate_days_left", help, days)?;
+        let help =
+            "Time until the certificate ends: the gateway's own, one of a CA, or the server's; negative once it has";
+        gauges(to, "sclera_certificate_left_seconds", help, left)?;
         let workers = self.status.workers.len() as u64;
         gauges(to, "sclera_workers", "Worker processes", [(Labels::new(), workers)])?;
         for (tally, word, what) in TALLIES {

@@ -97,8 +97,8 @@ fn counts_every_request<S: WebServer>(server: &S) {
     let page = page.expect("the killed workers are noticed");
     assert!(sum(&page, "sclera_tls_handshakes_total", &["LOCAL"]) >= 1, "{page}");
     assert_eq!(sum(&page, "sclera_server_health", &["state=\"up\"", "LOCAL"]), 1, "{page}");
-    assert!(sum(&page, "sclera_certificate_days_left", &["kind=\"own\""]) > 0, "{page}");
-    assert!(sum(&page, "sclera_certificate_days_left", &["kind=\"ca\""]) > 0, "{page}");
+    assert!(sum(&page, "sclera_certificate_left_seconds", &["kind=\"own\""]) > 0, "{page}");
+    assert!(sum(&page, "sclera_certificate_left_seconds", &["kind=\"ca\""]) > 0, "{page}");
     accepted_by_promtool(&page);
 }
 
