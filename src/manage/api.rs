@@ -6,7 +6,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Response, Trouble, Visit, about, last_change, mutual_tls, profile_call, system_status, testing};
+use super::{
+    Response, Trouble, Visit, about, event_log, last_change, mutual_tls, profile_call, system_status, testing,
+};
 use crate::profile::Role;
 
 /// A call.
@@ -39,6 +41,8 @@ pub const CALLS: &[Call] = &[
     Call { method: "POST", name: "order", role: Role::Operate, answer: system_status::call_order },
     Call { method: "POST", name: "test", role: Role::Operate, answer: testing::call },
     Call { method: "GET", name: "mutual-tls", role: Role::View, answer: mutual_tls::call },
+    Call { method: "GET", name: "event-log", role: Role::View, answer: event_log::call },
+    Call { method: "DELETE", name: "event-log", role: Role::Edit, answer: event_log::call_clear },
     Call { method: "GET", name: "last-change", role: Role::View, answer: last_change::call },
     Call { method: "POST", name: "undo", role: Role::Edit, answer: last_change::call_undo },
 ];

@@ -12,6 +12,7 @@ mod about;
 pub mod access;
 pub mod api;
 mod change;
+mod event_log;
 mod fields;
 mod form;
 mod help;
@@ -99,6 +100,7 @@ pub const PAGES: &[Page] = &[
     system_status::PAGE,
     testing::PAGE,
     mutual_tls::PAGE,
+    event_log::PAGE,
     profile_form::DEFAULTS,
     profile_list::SERVERS,
     profile_form::SERVER,

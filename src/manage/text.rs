@@ -77,6 +77,22 @@ texts! {
     WARN_PLAIN_HTTP: "This page comes without TLS: whoever listens on the way reads passwords and pages. Use https.", "このページは TLS で保護されていません。経路上でパスワードや内容を読み取られる恐れがあります。https を使用してください。";
     UNVERIFIABLE: "The management password is a hash of the original gateway, which cannot be checked: nobody can log in with it. Set it anew with `sclera passwd`.", "管理用パスワードは元のゲートウェイのハッシュ形式であり、検証できないためログインできません。`sclera passwd` で再設定してください。";
 
+    // Event log.
+    EVENT_LOG: "View Event Log", "イベント・ログの表示";
+    LOG_NOT_A_FILE: "The event log is not kept in a file that this page can read.", "イベント・ログはこのページで読めるファイルに保存されていません。";
+    LOG_ORDER: "Order", "順序";
+    NEWEST: "Newest first", "新しい順";
+    OLDEST: "Oldest first", "古い順";
+    LOG_LEVEL: "Level", "レベル";
+    LOG_CODE: "Code", "コード";
+    REQUEST_ID: "Request id", "リクエスト ID";
+    LOG_SHOW: "Show", "表示";
+    LOG_TIME: "Time (UTC)", "時刻 (UTC)";
+    LOG_TEXT: "Event", "イベント";
+    LOG_NEXT: "Next page", "次のページ";
+    CLEAR_LOG: "Clear Log", "ログの消去";
+    CONFIRM_CLEAR: "Yes, delete every entry of the event log", "イベント・ログのすべての項目を消去する";
+
     // Login.
     LOGIN: "Log in", "ログイン";
     USER_NAME: "User name", "ユーザー名";
