@@ -230,12 +230,13 @@ fn of_two_who_wait_one_is_served_and_then_the_other() {
         // Bells that have rung are answered, until all are served.
         for _ in 0..2 {
             for (who, served) in [TWO, THREE].into_iter().zip(&mut served) {
-                if !*served && shared.rung[who.row()].load(RELAXED) == 1 {
-                    if let Some(seat) = shared.collect(who).or_else(|| shared.claim(who)) {
-                        bits::clear(&shared.waiting, who);
-                        shared.pass_on(seat, who);
-                        *served = true;
-                    }
+                if !*served
+                    && shared.rung[who.row()].load(RELAXED) == 1
+                    && let Some(seat) = shared.collect(who).or_else(|| shared.claim(who))
+                {
+                    bits::clear(&shared.waiting, who);
+                    shared.pass_on(seat, who);
+                    *served = true;
                 }
             }
         }

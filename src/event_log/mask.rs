@@ -237,9 +237,8 @@ fn in_cookies(value: &[u8], set: bool, found: &mut Vec<Range<usize>>) {
 }
 
 fn in_target(target: &[u8], found: &mut Vec<Range<usize>>) {
-    match target.iter().position(|&byte| byte == b'?') {
-        Some(at) => in_pairs(target, at + 1, found),
-        None => {}
+    if let Some(at) = target.iter().position(|&byte| byte == b'?') {
+        in_pairs(target, at + 1, found);
     }
     // Path parameters, such as ;jsessionid=.
     in_text(target, found);

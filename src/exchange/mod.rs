@@ -445,7 +445,7 @@ impl Exchange {
             return Err(Failure::new(Code::Internal, "a server was to be chosen where none is asked"));
         };
         plan.choose(session, is_idempotent(&self.method));
-        match plan.next() {
+        match plan.next_server() {
             Some(pool) => Ok(self.go_to(pool, now)),
             None => Err(plan.nobody()),
         }
@@ -496,7 +496,7 @@ impl Exchange {
             return Err(failure);
         }
         let next = match sent == Sent::Nothing || plan.has_choice() && pool.is_ejected() {
-            true => plan.next(),
+            true => plan.next_server(),
             false => Some(pool.clone()),
         };
         let Some(next) = next else { return Err(failure) };

@@ -65,7 +65,7 @@ impl Plan {
     }
 
     /// The next server to try; `None` if all have been.
-    pub fn next(&mut self) -> Option<Arc<Pool>> {
+    pub fn next_server(&mut self) -> Option<Arc<Pool>> {
         loop {
             let attempt = *self.attempts.as_ref()?.as_slice().get(self.next)?;
             self.next += 1;
@@ -86,7 +86,7 @@ impl Plan {
         self.servers.len() > 1 && self.mode != Mode::Single
     }
 
-    /// Why nobody may be asked, when [`Plan::next`] has given no server at all.
+    /// Why nobody may be asked, when [`Plan::next_server`] has given no server at all.
     pub fn nobody(&self) -> Failure {
         let names: Vec<String> = self.servers.iter().map(|&at| self.view.pools()[at].server().name.clone()).collect();
         let what = format!("an administrator has taken out of use: {} (`sclera server enable`)", names.join(", "));

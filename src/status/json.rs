@@ -21,7 +21,7 @@ impl Status {
             "connections": self.connections.iter().map(Connection::to_json).collect::<Vec<_>>(),
             "paths": self.paths.iter().map(PathStatus::to_json).collect::<Vec<_>>(),
             "answers": self.answers.iter().map(Answers::to_json).collect::<Vec<_>>(),
-            "failures": self.failures.iter().map(FailureCount::to_json).collect::<Vec<_>>(),
+            "failures": self.failures.iter().map(|it| it.to_json()).collect::<Vec<_>>(),
             "counters": tallies,
         })
     }
@@ -104,7 +104,7 @@ impl Answers {
 }
 
 impl FailureCount {
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         json!({ "code": self.number, "name": self.code.map(|code| code.name()), "count": self.count })
     }
 }
