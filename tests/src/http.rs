@@ -188,7 +188,9 @@ impl Head {
         let mut lines = text.split("\r\n");
         let mut status_line = lines.next().unwrap_or_default().splitn(3, ' ').skip(1);
         let status = status_line.next().and_then(|status| status.parse().ok());
-        let headers = lines.map(|line| line.split_once(": ").unwrap_or((line, "")));
+        // chromedriver writes no space after the colon.
+        let headers = lines.map(|line| line.split_once(':').unwrap_or((line, "")));
+        let headers = headers.map(|(name, value)| (name, value.strip_prefix(' ').unwrap_or(value)));
         Head {
             status: status.unwrap_or_else(|| panic!("no HTTP answer: {text:?}")),
             reason: status_line.next().unwrap_or_default().to_owned(),
