@@ -81,7 +81,7 @@ fn looking(member: &Member, server: usize) {
         black_box(member.ledger().snapshot());
     });
     print("reclaim, nobody lost, 1000 connections", 1, &|| {
-        black_box(member.reclaim());
+        black_box(member.reclaim(0));
     });
     held.into_iter().for_each(|rights| member.release(server, rights));
 }

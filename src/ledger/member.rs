@@ -28,6 +28,8 @@ pub(super) struct WorkerRow {
     granted: AtomicU32,
     /// When it started, in seconds since 1970.
     started: AtomicU64,
+    /// When somebody first noticed that its process has ended; 0 while it lives.
+    noticed: AtomicU64,
     /// What it waits for at each server, and at the gateway as a whole.
     queues: [QueueRow; SERVERS + 1],
 }
@@ -178,7 +180,10 @@ impl Member {
     pub fn join(ledger: &Arc<Ledger>) -> io::Result<Member> {
         let layout = ledger.layout();
         let mut own = ledger.own_rows();
-        let row = (0..WORKERS).find(|row| !own.rows.contains(row) && ledger.mapping.lock(*row));
+        // A row whose worker has just been killed is the last to be taken: its sockets may still be closing.
+        let is_left = |row: &usize| layout.workers[*row].pid() == 0;
+        let rows = (0..WORKERS).filter(is_left).chain((0..WORKERS).filter(|row| !is_left(row)));
+        let row = rows.into_iter().find(|row| !own.rows.contains(row) && ledger.mapping.lock(*row));
         let Some(row) = row else {
             return Err(io::Error::other(format!("there are {WORKERS} workers already, more than the ledger holds")));
         };
@@ -193,6 +198,7 @@ impl Member {
         let member = Member { ledger: ledger.clone(), me, hint, lines, waits };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         layout.workers[row].started.store(now, Ordering::Relaxed);
+        layout.workers[row].noticed.store(0, Ordering::Relaxed);
         member.tally(Tally::WorkersStarted);
         if before != 0 {
             member.tally(Tally::WorkersLost);
@@ -534,9 +540,10 @@ impl Member {
         self.layout().workers[self.row()].wishes.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Frees what workers had that ended without leaving, and what was passed on to such a worker since. Gives how many
-    /// there were.
-    pub fn reclaim(&self) -> usize {
+    /// Frees what workers had that ended without leaving, `grace` milliseconds after the first who noticed: a process that is
+    /// killed gives up its lock before the superserver has heard of all its connections. And frees what was passed on to
+    /// such a worker since. Gives how many there were.
+    pub fn reclaim(&self, grace: u64) -> usize {
         let layout = self.layout();
         // Record locks are the process's: no other thread of it joins or leaves meanwhile.
         let own = self.ledger.own_rows();
@@ -547,7 +554,20 @@ impl Member {
             if own.rows.contains(&row) || left && !holders.contains(&row) || !self.ledger.mapping.lock(row) {
                 continue;
             }
+            let noticed = &layout.workers[row].noticed;
+            let since = match noticed.load(Ordering::Relaxed) {
+                0 => {
+                    noticed.store(now_ms(), Ordering::Relaxed);
+                    now_ms()
+                }
+                since => since,
+            };
+            if now_ms() < since + grace {
+                self.ledger.mapping.unlock(row);
+                continue;
+            }
             // Nobody else clears it now; if we are killed meanwhile, the row is found again.
+            noticed.store(0, Ordering::Relaxed);
             freed += self.ledger.take_away(Holder::of_row(row));
             if layout.workers[row].pid.swap(0, Ordering::AcqRel) != 0 {
                 self.tally(Tally::WorkersLost);

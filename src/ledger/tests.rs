@@ -276,6 +276,6 @@ fn what_is_passed_to_a_worker_that_has_gone_is_found() {
     drop(two);
     held.drain(..).for_each(|rights| one.pass(server, rights, to));
     assert_eq!(one.claim(server, NO_LIMIT).err(), Some(Lacking::All));
-    assert_eq!(one.reclaim(), 0, "nobody was killed");
+    assert_eq!(one.reclaim(0), 0, "nobody was killed");
     drop(take(&one, server, NO_LIMIT, 3));
 }

@@ -617,7 +617,7 @@ mod tests {
                 "[SYSTEM_INDEX] A: removed; it was \"1\"",
             ]
         );
-        assert_eq!(differences(&document(FILE), &document(&FILE.to_lowercase().replace("=1", "=1"))), []);
+        assert_eq!(differences(&document(FILE), &document(&FILE.to_lowercase())), []);
     }
 
     #[test]

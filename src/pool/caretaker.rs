@@ -111,7 +111,9 @@ struct Duties {
 const LOOK: Duration = Duration::from_millis(500);
 /// How often it is looked for workers that were killed, and for what nobody rang for.
 const ROUND: Duration = Duration::from_secs(2);
-/// The same while requests wait for a connection.
+/// How long the rights of a worker that was killed are kept, in milliseconds: its connections may still be closing.
+const GRACE: u64 = 250;
+/// How often it is looked while requests wait for a connection.
 const ROUND_OF_WAITING: Duration = Duration::from_millis(100);
 /// The same while a server is out of use that is to be tried again.
 const ROUND_OF_CHECKS: Duration = Duration::from_millis(250);
@@ -178,7 +180,7 @@ impl Duties {
     fn round(&mut self, now: Instant, member: &Member) {
         let view = self.view.read().clone();
         unharmed(|| {
-            member.reclaim();
+            member.reclaim(GRACE);
             member.return_grants();
         });
         self.retired.retain(|pool| pool.strong_count() > 0);

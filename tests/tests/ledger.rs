@@ -58,13 +58,13 @@ fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
         let open = ledger.snapshot().connections.len();
         assert!(open <= 4, "{open} connections of 4");
         if kill % 7 == 0 {
-            member.reclaim();
+            member.reclaim(0);
         }
     }
     workers.iter_mut().for_each(Worker::gets_on);
     workers.into_iter().for_each(Worker::kill);
 
-    member.reclaim();
+    member.reclaim(0);
     let now = ledger.snapshot();
     assert!(now.connections.is_empty(), "{:?}", now.connections);
     assert_eq!(now.workers.len(), 1);
@@ -93,7 +93,7 @@ fn threads_of_one_process_that_join_reclaim_and_leave_do_not_take_each_others_ro
             threads.spawn(|| {
                 for _ in 0..300 {
                     let member = Member::join(&ledger).unwrap();
-                    watcher.reclaim();
+                    watcher.reclaim(0);
                     let held = member.claim(server, limits).ok();
                     let is_there = |row| ledger.snapshot().workers.iter().any(|worker| worker.row == row);
                     assert!(is_there(member.row()), "somebody thought it dead");
@@ -106,6 +106,6 @@ fn threads_of_one_process_that_join_reclaim_and_leave_do_not_take_each_others_ro
         others.iter_mut().for_each(Worker::gets_on);
     });
     others.into_iter().for_each(Worker::kill);
-    wait_until(|| (watcher.reclaim() == 0).then_some(())).expect("all are found");
+    wait_until(|| (watcher.reclaim(0) == 0).then_some(())).expect("all are found");
     assert!(ledger.snapshot().connections.is_empty());
 }

@@ -69,7 +69,7 @@ fn queue(member: &Member, line: Line, server: usize, limits: Limits, mut lacking
             Err(_) => {
                 // A worker that was killed rings nobody.
                 member.sleep(rung, Some(Duration::from_millis(20)));
-                member.reclaim();
+                member.reclaim(0);
             }
         }
     };
