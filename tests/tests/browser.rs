@@ -137,7 +137,7 @@ fn from_nothing_to_mutual_tls_and_back(browser: &Browser, scene: &Scene, port: u
     it.reads("The change is saved");
 
     let page = it.tests("Server connection test was successful");
-    for stage in ["resolve", "TCP", "TLS", "login", &format!("as {USER} (mutual TLS)")] {
+    for stage in ["resolve", "connect", "TLS", "login", &format!("as {USER} (mutual TLS)")] {
         assert!(page.to_lowercase().contains(&stage.to_lowercase()), "{stage}: {page}");
     }
 
