@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Response, Trouble, Visit, about, event_log, last_change, mutual_tls, profile_call, system_status, testing,
+    Response, Trouble, Visit, about, event_log, last_change, mutual_tls, profile_call, system_status, testing, trace,
 };
 use crate::profile::Role;
 
@@ -43,6 +43,8 @@ pub const CALLS: &[Call] = &[
     Call { method: "GET", name: "mutual-tls", role: Role::View, answer: mutual_tls::call },
     Call { method: "GET", name: "event-log", role: Role::View, answer: event_log::call },
     Call { method: "DELETE", name: "event-log", role: Role::Edit, answer: event_log::call_clear },
+    Call { method: "GET", name: "trace", role: Role::View, answer: trace::call },
+    Call { method: "DELETE", name: "trace", role: Role::Operate, answer: trace::call_clear },
     Call { method: "GET", name: "last-change", role: Role::View, answer: last_change::call },
     Call { method: "POST", name: "undo", role: Role::Edit, answer: last_change::call_undo },
 ];

@@ -31,6 +31,7 @@ mod system_status;
 mod testing;
 pub mod text;
 mod token;
+mod trace;
 mod visit;
 
 use std::sync::Arc;
@@ -101,6 +102,7 @@ pub const PAGES: &[Page] = &[
     testing::PAGE,
     mutual_tls::PAGE,
     event_log::PAGE,
+    trace::PAGE,
     profile_form::DEFAULTS,
     profile_list::SERVERS,
     profile_form::SERVER,

@@ -93,6 +93,15 @@ texts! {
     CLEAR_LOG: "Clear Log", "ログの消去";
     CONFIRM_CLEAR: "Yes, delete every entry of the event log", "イベント・ログのすべての項目を消去する";
 
+    // View HTTP Trace.
+    HTTP_TRACE: "View HTTP Trace", "HTTP トレースの表示";
+    TRACE_IS_OFF: "Nothing is traced now. Set HTTP Trace (Sclera_Trace) in Default Parameters to path prefixes or client addresses; it ends by itself after Sclera_Debug_Expiry.", "現在トレースは行われていません。既定パラメータの HTTP Trace (Sclera_Trace) にパスの先頭部分またはクライアントのアドレスを設定してください。Sclera_Debug_Expiry の後に自動的に終了します。";
+    TRACE_ALL: "All requests", "すべての要求";
+    TRACE_REQUEST: "Request", "要求";
+    TRACE_RESPONSE: "Response", "応答";
+    TRACE_STATUS: "Answer", "結果";
+    CLEAR_TRACE: "Clear trace", "トレースの消去";
+
     // Login.
     LOGIN: "Log in", "ログイン";
     USER_NAME: "User name", "ユーザー名";
