@@ -67,6 +67,9 @@ impl Apache {
         });
         let apache = Apache { server, port, directory };
         assert_eq!(accepts, Some(true), "httpd does not start: {}", apache.error_log());
+        // It listens before it is ready for signals, and a restart asked for too early would end it.
+        let is_ready = || apache.error_log().contains("resuming normal operations").then_some(());
+        assert!(wait_until(is_ready).is_some(), "{}", apache.error_log());
         apache
     }
 

@@ -356,7 +356,15 @@ impl<'l> Crowd<'l> {
             return;
         }
         let &Asking { tag, began, received, .. } = asking;
-        self.report.exceptions.push(Exception { tag, outcome, port, connected, began, ended: Instant::now(), received });
+        self.report.exceptions.push(Exception {
+            tag,
+            outcome,
+            port,
+            connected,
+            began,
+            ended: Instant::now(),
+            received,
+        });
     }
 
     fn give_up(&mut self, now: Instant) {

@@ -172,8 +172,8 @@ fn apache_knows_the_handler_names_and_types_of_older_configurations() {
             ("/type/absent.zen", "superserver"),
             ("/type/a.txt", "disk"),
             ("/deep/no/such/page.csp", "superserver"),
-            // Ours, and reserved for the management pages.
-            ("/csp/bin/Systems/Module.cxw", "404"),
+            // The management pages.
+            ("/csp/bin/Systems/Module.cxw", "200"),
             ("/csp/bin/RunTime/Module.cxw", "superserver"),
             ("/outside.csp", "404"),
         ],
