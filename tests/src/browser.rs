@@ -91,8 +91,12 @@ impl Browser {
 
     /// What a reader sees of the page, or of this part of it.
     pub fn text_of(&self, css: &str) -> String {
-        let element = self.find(css);
-        text(&self.get(&format!("/element/{}/text", element.0)))
+        // Another page may come between finding and reading.
+        let read = || {
+            let element = self.find(css);
+            self.try_call("GET", &format!("{}/element/{}/text", self.session, element.0), &Value::Null).ok()
+        };
+        text(&wait_until(read).unwrap_or_else(|| panic!("{css} cannot be read on {}", self.address())))
     }
 
     /// Everything that a reader sees in the window.

@@ -328,7 +328,7 @@ impl<'l> Crowd<'l> {
                 }
                 // Whoever meets a failure does not ask again at once.
                 let rest = if matches!(outcome, Outcome::Failed(_)) { AFTER_FAILURE } else { asking.shape.rest };
-                self.note(&asking, outcome, port, connected, now);
+                self.note(&asking, outcome, port, connected);
                 self.resting.push(Reverse((now + rest, slot)));
             }
             Read1::Ended(outcome) => self.end(slot, outcome, now),
@@ -344,11 +344,11 @@ impl<'l> Crowd<'l> {
         if let (Outcome::Cut, Some(cut)) = (outcome, asking.shape.cut) {
             leave(client.stream, cut);
         }
-        self.note(&asking, outcome, client.port, client.connected, now);
+        self.note(&asking, outcome, client.port, client.connected);
         self.resting.push(Reverse((now, slot)));
     }
 
-    fn note(&mut self, asking: &Asking, outcome: Outcome, port: u16, connected: Instant, now: Instant) {
+    fn note(&mut self, asking: &Asking, outcome: Outcome, port: u16, connected: Instant) {
         if outcome == Outcome::Answered {
             self.report.answered += 1;
             self.report.tags[asking.tag as usize] = true;

@@ -436,14 +436,16 @@ fn every_button_and_field_is_reached_by_keyboard_in_the_order_of_the_page() {
 #[test]
 fn script_that_somebody_has_stored_runs_on_no_page() {
     const SCRIPT: &str = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>";
+    // Names of sections cannot hold an equals sign.
+    const NAME: &str = "\"'><script>alert(3)</script>";
     let scene = full_scene();
     scene.edit_csp_ini(|text| {
         text.replacen("[SYSTEM]\n", &format!("[SYSTEM]\nInstance_Host_Name={SCRIPT}\nServer_Error={SCRIPT}\n"), 1)
-            .replacen("TEST=Disabled\n", &format!("TEST=Disabled\n{SCRIPT}=Enabled\n"), 1)
-            .replacen("[APP_PATH_INDEX]\n", &format!("[APP_PATH_INDEX]\n/{SCRIPT}=Enabled\n"), 1)
+            .replacen("TEST=Disabled\n", &format!("TEST=Disabled\n{NAME}=Disabled\n"), 1)
+            .replacen("[APP_PATH_INDEX]\n", &format!("[APP_PATH_INDEX]\n/{NAME}=Enabled\n"), 1)
             + &format!(
-                "\n[{SCRIPT}]\nIp_Address={SCRIPT}\nUsername={SCRIPT}\nSSLCC_Certificate_File={SCRIPT}\n\
-                 Connection_Security_Level=10\n[APP_PATH:/{SCRIPT}]\nDefault_Server={SCRIPT}\nProc_Class={SCRIPT}\n"
+                "\n[{NAME}]\nIp_Address={SCRIPT}\nUsername={SCRIPT}\nSSLCC_Certificate_File={SCRIPT}\n\
+                 Connection_Security_Level=10\n[APP_PATH:/{NAME}]\nDefault_Server={NAME}\nProc_Class={SCRIPT}\n"
             )
     });
     let nginx = Nginx::start(&scene, NGINX);
