@@ -83,7 +83,7 @@ impl Mode {
 /// The servers to try, best first; none if an administrator wants it so. At most [`MOST_CANDIDATES`] candidates are
 /// looked at.
 ///
-/// `turn`: how many requests of this application have been asked for before this one. Every application needs a counter
+/// `turn`: how many requests of this application have taken a turn before this one ([`takes_turn`]). Every application needs a counter
 /// of its own, because of two that share one each might see only every other number. `may_try`: whether this request may be
 /// a trial, which it should not be if active checks make them, or if it cannot be sent again when the trial fails.
 pub fn choose(candidates: &[Candidate], mode: Mode, session: Session, turn: u64, may_try: bool) -> Attempts {
@@ -116,6 +116,12 @@ pub fn choose(candidates: &[Candidate], mode: Mode, session: Session, turn: u64,
         _ => ring(candidates.len(), start).filter(|&at| is_well(at)).for_each(|at| attempts.push(at, false)),
     }
     attempts
+}
+
+/// Whether the request's place in turn counts, because no server is its own. Only then is a turn to be taken: if each new
+/// session is followed by one request of a session that has its server, new ones would see every other turn only.
+pub fn takes_turn(candidates: &[Candidate], session: Session) -> bool {
+    home(candidates, session).is_none()
 }
 
 /// The position of the session's server, if it may serve the session.
@@ -330,6 +336,21 @@ mod tests {
         ] {
             let attempts = choose(&candidates(states), mode, session, turn, may_try);
             assert_eq!(told(&attempts), expected, "{states} {mode:?} {session:?} {turn} {may_try}");
+        }
+    }
+
+    #[test]
+    fn only_a_request_without_a_server_of_its_own_takes_a_turn() {
+        for (states, session, expected) in [
+            ("nn", Session::New, true),
+            ("nn", on("B"), false),
+            ("nx", on("B"), false),
+            ("nd", on("B"), false),
+            ("no", on("B"), true),
+            ("nn", on("elsewhere"), true),
+            ("nn", Session::Forgotten(1), false),
+        ] {
+            assert_eq!(takes_turn(&candidates(states), session), expected, "{states} {session:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Pool;
-use super::choice::{Attempts, Candidate, Mode, Session, choose};
+use super::choice::{Attempts, Candidate, Mode, Session, choose, takes_turn};
 use super::view::View;
 use crate::failure::{Code, Failure};
 use crate::ledger::now_ms;
@@ -56,7 +56,8 @@ impl Plan {
         let (turn, may_try) = match (self.mode, self.path) {
             (Mode::Single, _) => (0, false),
             (_, path) => (
-                path.map_or(0, |path| self.view.member().ledger().next_turn(path)),
+                path.filter(|_| takes_turn(&candidates[..count], session))
+                    .map_or(0, |path| self.view.member().ledger().next_turn(path)),
                 may_repeat && pools().all(|pool| pool.server().health_interval.is_none()),
             ),
         };
