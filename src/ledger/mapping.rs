@@ -1,12 +1,16 @@
 //! Memory that processes share: a mapped file, or an anonymous memory file, and who of them is alive.
+//!
+//! Two kinds of lock stand on the file. That of the whole file (flock) is inherited by forked processes and says that
+//! somebody takes part; those of single bytes (POSIX record locks) are a process's own and say which worker lives.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -38,34 +42,55 @@ impl<T: Shared> Mapping<T> {
 
     /// Opens the file if it is there and as large as `T`.
     pub fn open(path: &Path) -> io::Result<Mapping<T>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-        let file = options.open(path)?;
-        if file.metadata()?.len() != size_of::<T>() as u64 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "another release made it"));
-        }
-        Mapping::map(file)
+        Mapping::sized(to_change().open(path)?, ProtFlags::READ | ProtFlags::WRITE)
     }
 
     /// Opens the file for looking only; changes are refused by the system.
     pub fn open_to_read(path: &Path) -> io::Result<Mapping<T>> {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path)?;
-        if file.metadata()?.len() != size_of::<T>() as u64 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "another release made it"));
-        }
-        Mapping::map_as(file, ProtFlags::READ)
+        Mapping::sized(file, ProtFlags::READ)
     }
 
-    /// Makes the file anew, all zeros, with mode 0640; `prepare` fills it before others can find it. Who has mapped the
-    /// one before keeps that.
-    pub fn create(path: &Path, prepare: impl FnOnce(&T)) -> io::Result<Mapping<T>> {
+    /// Opens the file to take part in it if a living process does so and it has the form that is wanted; otherwise makes
+    /// it anew, all zeros, with mode 0640, filled by `prepare`. Who has mapped the one before keeps that.
+    ///
+    /// Who takes part has the file locked, shared, together with the processes it forks; who makes it anew has the one
+    /// before locked for itself. So of several who come in the same instant one makes the file and the others find it.
+    pub fn take_part(path: &Path, has_form: impl Fn(&T) -> bool, prepare: impl Fn(&T)) -> io::Result<Mapping<T>> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = to_change().create(true).mode(0o640).open(path)?;
+            match found.try_lock() {
+                // Nobody takes part in it. It may have been replaced just before it was locked.
+                Ok(()) if is_at(&found, path) => return Mapping::create(path, prepare),
+                Ok(()) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) => match found.try_lock_shared() {
+                    Ok(()) if is_at(&found, path) => {
+                        return match Mapping::sized(found, ProtFlags::READ | ProtFlags::WRITE) {
+                            Ok(mapping) if has_form(mapping.get()) => Ok(mapping),
+                            _ => Mapping::create(path, prepare),
+                        };
+                    }
+                    Err(TryLockError::Error(error)) => return Err(error),
+                    // Somebody makes it anew just now, or has done so.
+                    Ok(()) | Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                },
+            }
+            if Instant::now() >= end {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process keeps it locked"));
+            }
+        }
+    }
+
+    fn create(path: &Path, prepare: impl Fn(&T)) -> io::Result<Mapping<T>> {
         let fresh = path.with_extension(format!("new-{}", std::process::id()));
         let _ = std::fs::remove_file(&fresh);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o640).custom_flags(libc::O_CLOEXEC);
-        let made = options.open(&fresh).and_then(Mapping::of_new).and_then(|mapping| {
+        let made = to_change().create_new(true).mode(0o640).open(&fresh).and_then(|file| {
+            file.try_lock_shared()?;
+            let mapping = Mapping::of_new(file)?;
             prepare(mapping.get());
             std::fs::rename(&fresh, path).map(|()| mapping)
         });
@@ -77,14 +102,17 @@ impl<T: Shared> Mapping<T> {
 
     fn of_new(file: File) -> io::Result<Mapping<T>> {
         file.set_len(size_of::<T>() as u64)?;
-        Mapping::map(file)
+        Mapping::map(file, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    fn map(file: File) -> io::Result<Mapping<T>> {
-        Mapping::map_as(file, ProtFlags::READ | ProtFlags::WRITE)
+    fn sized(file: File, protection: ProtFlags) -> io::Result<Mapping<T>> {
+        match file.metadata()?.len() == size_of::<T>() as u64 {
+            true => Mapping::map(file, protection),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "another release made it")),
+        }
     }
 
-    fn map_as(file: File, protection: ProtFlags) -> io::Result<Mapping<T>> {
+    fn map(file: File, protection: ProtFlags) -> io::Result<Mapping<T>> {
         // SAFETY: a new mapping at an address of the kernel's choice, of a file that is as large.
         let at =
             unsafe { rustix::mm::mmap(std::ptr::null_mut(), size_of::<T>(), protection, MapFlags::SHARED, &file, 0) }?;
@@ -101,16 +129,11 @@ impl<T: Shared> Mapping<T> {
     /// Takes the lock on byte `row` for this process; it goes with the process, however that ends. `false` if another
     /// process has it. Processes do not inherit it, and threads of one process share it.
     pub fn lock(&self, row: usize) -> bool {
-        fcntl(&self.file, libc::F_SETLK, libc::F_WRLCK, row, 1).is_ok()
+        record_lock(&self.file, libc::F_WRLCK, row).is_ok()
     }
 
     pub fn unlock(&self, row: usize) {
-        let _ = fcntl(&self.file, libc::F_SETLK, libc::F_UNLCK, row, 1);
-    }
-
-    /// Whether another process has locked one of `count` bytes from `row` on.
-    pub fn is_locked(&self, row: usize, count: usize) -> bool {
-        fcntl(&self.file, libc::F_GETLK, libc::F_WRLCK, row, count).is_ok_and(|kind| kind != libc::F_UNLCK)
+        let _ = record_lock(&self.file, libc::F_UNLCK, row);
     }
 }
 
@@ -127,19 +150,35 @@ impl<T: Shared> Drop for Mapping<T> {
     }
 }
 
-/// A POSIX record lock. They end with their process, and with the closing of any descriptor of the file in it: nothing
-/// but [`Mapping`] opens that file.
-fn fcntl(file: &File, command: i32, kind: i32, start: usize, length: usize) -> io::Result<i32> {
-    let mut lock = libc::flock {
+/// How long it is tried to get at a file that another process has locked.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn to_change() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    options
+}
+
+/// Whether the path leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let there = std::fs::symlink_metadata(path).map(identity);
+    file.metadata().map(identity).is_ok_and(|this| there.is_ok_and(|there| there == this))
+}
+
+/// Sets or ends a POSIX record lock on one byte, without waiting. They end with their process, and with the closing of any
+/// descriptor of the file in it: nothing but [`Mapping`] opens that file.
+fn record_lock(file: &File, kind: i32, byte: usize) -> io::Result<()> {
+    let lock = libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: start as libc::off_t,
-        l_len: length as libc::off_t,
+        l_start: byte as libc::off_t,
+        l_len: 1,
         l_pid: 0,
     };
     // SAFETY: a descriptor that is open, and a lock on this stack frame.
-    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(i32::from(lock.l_type)),
+        _ => Ok(()),
     }
 }

@@ -112,8 +112,8 @@ pub struct Ledger {
 static OPENED: Mutex<Vec<(PathBuf, Arc<Ledger>)>> = Mutex::new(Vec::new());
 
 impl Ledger {
-    /// The ledger of a CSP.ini, in a runtime directory. It is the one that living workers use, if there are any; otherwise
-    /// it is made, empty. If it cannot be, it has no name, and the reason is told.
+    /// The ledger of a CSP.ini, in a runtime directory. It is the one that a living web server or worker has, if there is
+    /// any; otherwise it is made, empty. If it cannot be, it has no name, and the reason is told.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Ledger {
         if let Some((_, ledger)) = opened.iter().find(|(other, _)| *other == path) {
             return Ok((ledger.clone(), None));
         }
-        let (mapping, why) = match Ledger::join_or_make(&path) {
+        let (mapping, why) = match Mapping::take_part(&path, has_form, prepare) {
             Ok(mapping) => (mapping, None),
             Err(error) => (new_anonymous()?, Some(error)),
         };
@@ -170,19 +170,9 @@ impl Ledger {
     }
 
     fn checked(mapping: Mapping<Layout>, path: PathBuf) -> io::Result<Ledger> {
-        match mapping.get().magic.load(Ordering::Acquire) == MAGIC {
+        match has_form(mapping.get()) {
             true => Ok(Ledger { mapping, path: Some(path), own_rows: Mutex::default() }),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "another release made it")),
-        }
-    }
-
-    fn join_or_make(path: &Path) -> io::Result<Mapping<Layout>> {
-        let in_use = |mapping: &Mapping<Layout>| {
-            mapping.get().magic.load(Ordering::Acquire) == MAGIC && mapping.is_locked(0, WORKERS)
-        };
-        match Mapping::open(path) {
-            Ok(mapping) if in_use(&mapping) => Ok(mapping),
-            _ => Mapping::create(path, prepare),
         }
     }
 
@@ -253,6 +243,11 @@ fn new_anonymous() -> io::Result<Mapping<Layout>> {
     let mapping = Mapping::anonymous()?;
     prepare(mapping.get());
     Ok(mapping)
+}
+
+/// Whether this release made it.
+fn has_form(layout: &Layout) -> bool {
+    layout.magic.load(Ordering::Acquire) == MAGIC
 }
 
 fn prepare(layout: &Layout) {

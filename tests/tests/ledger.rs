@@ -109,3 +109,39 @@ fn threads_of_one_process_that_join_reclaim_and_leave_do_not_take_each_others_ro
     wait_until(|| (watcher.reclaim(0) == 0).then_some(())).expect("all are found");
     assert!(ledger.snapshot().connections.is_empty());
 }
+
+#[test]
+fn whoever_comes_in_the_same_instant_finds_one_ledger() {
+    for round in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut workers: Vec<Worker> =
+            (0..6).map(|worker| Worker::start(directory.path(), 10 * round + worker)).collect();
+        workers.iter_mut().for_each(Worker::gets_on);
+        for worker in &workers {
+            let maps = std::fs::read_to_string(format!("/proc/{}/maps", worker.child.id())).unwrap();
+            let ledgers: Vec<_> = maps.lines().filter(|line| line.contains(".ledger")).collect();
+            assert!(!ledgers.is_empty() && ledgers.iter().all(|line| !line.ends_with("(deleted)")), "{ledgers:?}");
+        }
+        workers.into_iter().for_each(Worker::kill);
+    }
+}
+
+#[test]
+fn a_ledger_is_kept_while_anybody_takes_part_in_it_and_made_anew_after_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let (csp_ini, run) = (directory.path().join("CSP.ini"), directory.path().join("run"));
+    let started = || Ledger::look(&csp_ini, &run).unwrap().snapshot().workers.len();
+    let mut first = Worker::start(directory.path(), 1);
+    first.gets_on();
+    let mut second = Worker::start(directory.path(), 2);
+    second.gets_on();
+    first.kill();
+    let mut third = Worker::start(directory.path(), 3);
+    third.gets_on();
+    assert!(started() >= 2, "the third has found the ledger of the second");
+    [second, third].into_iter().for_each(Worker::kill);
+    let mut fourth = Worker::start(directory.path(), 4);
+    fourth.gets_on();
+    assert_eq!(started(), 1, "nothing is left of those before");
+    fourth.kill();
+}
