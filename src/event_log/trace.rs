@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base64ct::{Base64, Encoding};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::file::Owner;
 
@@ -81,7 +82,8 @@ pub fn prepare(directory: &Path, owner: Option<Owner>) -> io::Result<()> {
 pub fn save(directory: &Path, entry: &Entry, most: usize) -> io::Result<()> {
     prepare(directory, None)?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{:014}-{}-{number:08}", entry.began, std::process::id());
+    let mark = mark(&entry.request_id);
+    let name = format!("{:014}-{}-{number:08}-{mark}", entry.began, std::process::id());
     let fresh = directory.join(format!("{name}.new"));
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o640).open(&fresh)?;
@@ -119,7 +121,17 @@ pub fn list(directory: &Path, most: usize) -> io::Result<Vec<Entry>> {
 ///
 /// As [`list`].
 pub fn find(directory: &Path, request_id: &str) -> io::Result<Option<Entry>> {
-    Ok(files(directory)?.into_iter().filter_map(|path| read(&path)).find(|entry| entry.request_id == request_id))
+    let mark = mark(request_id);
+    let is_marked =
+        |path: &PathBuf| path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(mark.as_bytes()));
+    let marked = files(directory)?.into_iter().filter(is_marked);
+    Ok(marked.filter_map(|path| read(&path)).find(|entry| entry.request_id == request_id))
+}
+
+/// What the names of a request's files end with. A browser may have chosen the id, so it does not stand there itself.
+fn mark(request_id: &str) -> String {
+    let digest = Sha256::digest(request_id.as_bytes());
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Forgets every request.
