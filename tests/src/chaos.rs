@@ -216,12 +216,12 @@ fn play_with<S: WebServer>(round: &Round, start: impl FnOnce(&Scene) -> S) -> Fi
     figures.most = proxy.most();
     figures.gateway_connections = proxy.accepted();
     let excesses = proxy.excesses();
-    let (at_deaths, others): (Vec<_>, Vec<_>) =
-        excesses.into_iter().partition(|(at, _)| causes.is_just_after_death(*at));
-    figures.excesses_at_deaths = at_deaths.len();
-    if let Some((_, most)) = others.iter().max_by_key(|(_, open)| open) {
+    if let Some((_, most)) = excesses.iter().max_by_key(|(_, open)| open) {
         let what = format!("{most} connections at once, but Maximum_Server_Connections={}", round.limit);
-        figures.violations.push(format!("{what} ({} times)", others.len()));
+        let after_deaths = excesses.iter().filter(|(at, _)| causes.is_just_after_death(*at)).count();
+        figures
+            .violations
+            .push(format!("{what} ({} times, {after_deaths} of them just after a death)", excesses.len()));
     }
     figures.violations.extend(clean_up(server, &scene, &proxy, &leftovers));
     if !figures.violations.is_empty() && std::env::var_os("SCLERA_KEEP").is_some() {

@@ -97,8 +97,8 @@ impl Causes {
         }
     }
 
-    /// Whether a worker was being killed, or had just been: the system drops the locks of a dying process before its
-    /// sockets, so that for a moment its connections are still there although it counts as dead.
+    /// Whether a worker was being killed, or had just been. No excuse for anything, but a hint where to look: the system
+    /// drops the locks of a dying process before its sockets.
     pub fn is_just_after_death(&self, at: Instant) -> bool {
         let moment = Duration::from_millis(250);
         self.killings.iter().any(|killing| killing.at <= at && at <= killing.gone + moment)

@@ -27,8 +27,6 @@ pub struct Figures {
     pub gateway_connections: u64,
     /// Connections of the gateway at once.
     pub most: usize,
-    /// Moments with more than the limit, while a killed worker's connections were being closed.
-    pub excesses_at_deaths: usize,
     pub events: usize,
     pub killed: usize,
     pub reloads: usize,
@@ -132,7 +130,6 @@ impl Figures {
             *self.failed.entry(*code).or_default() += count;
         }
         self.most = self.most.max(other.most);
-        self.excesses_at_deaths += other.excesses_at_deaths;
         self.events += other.events;
         self.killed += other.killed;
         self.reloads += other.reloads;
@@ -162,8 +159,8 @@ impl fmt::Display for Figures {
         writeln!(f, "  run {} times, {} of them again (GET)", self.executions, self.repeated)?;
         writeln!(
             f,
-            "  connections: {} of clients, {} of the gateway, at most {} at once, {} times beyond the limit by a dying worker",
-            self.client_connections, self.gateway_connections, self.most, self.excesses_at_deaths
+            "  connections: {} of clients, {} of the gateway, at most {} at once",
+            self.client_connections, self.gateway_connections, self.most
         )?;
         writeln!(f, "  lost {}, crossed {}, doubled {}", self.lost, self.crossed, self.doubled)?;
         for violation in &self.violations {
