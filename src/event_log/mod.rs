@@ -63,6 +63,8 @@ pub mod kinds {
     pub const SERVER: &str = "WebGateway.Server";
     /// The event log itself.
     pub const EVENT_LOG: &str = "WebGateway.EventLog";
+    /// What somebody did on the management pages.
+    pub const AUDIT: &str = "WebGateway.Audit";
     /// Anything else of the gateway as a whole.
     pub const GATEWAY: &str = "WebGateway.Gateway";
 }

@@ -51,6 +51,16 @@ pub enum Order {
     Descending,
 }
 
+impl Order {
+    /// From the other end.
+    pub fn reversed(self) -> Order {
+        match self {
+            Order::Ascending => Order::Descending,
+            Order::Descending => Order::Ascending,
+        }
+    }
+}
+
 /// Some records, and where the next ones are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {

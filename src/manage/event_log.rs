@@ -1,6 +1,7 @@
 //! View Event Log: the log in bounded pages, from either end, by level, server, code or request; and Clear Log.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use askama::Template;
 use serde_json::{Value, json};
@@ -34,37 +35,56 @@ struct EventLogPage {
     filter: Filter,
     newest: bool,
     records: Vec<(Record, &'static str)>,
-    /// The query of the next page; empty at the end.
+    /// The queries of the first page, the one before and the next one; empty where there is none.
+    first: String,
+    previous: String,
     next: String,
     can_clear: bool,
 }
 
 fn show(visit: &Visit) -> Result<Response, Trouble> {
     let (filter, order, from) = asked(visit);
-    let (path, read) = match path(visit) {
-        Some(path) => {
-            let read = reader::read(&path, from, order, &filter, MOST);
-            (path.display().to_string(), read.map_err(|error| format!("{}: {error}", path.display())))
-        }
-        None => (String::new(), Err(visit.language.say(text::LOG_NOT_A_FILE).to_owned())),
+    let path = path(visit);
+    let read = match &path {
+        Some(path) => turned_to(path, from, order, &filter).map_err(|error| format!("{}: {error}", path.display())),
+        None => Err(visit.language.say(text::LOG_NOT_A_FILE).to_owned()),
     };
-    let (page, failure) = match read {
-        Ok(page) => (page, String::new()),
-        Err(failure) => (reader::Page::default(), failure),
+    let ((page, before), failure) = match read {
+        Ok(read) => (read, String::new()),
+        Err(failure) => (<(reader::Page, reader::Page)>::default(), failure),
     };
-    let newest = order == Order::Descending;
-    let next = page.next.map(|from| next_query(&filter, newest, from)).unwrap_or_default();
+    let query = |from| query_of(&filter, order, from);
+    let first = from.map(|_| query(None)).unwrap_or_default();
+    let previous = if before.records.is_empty() { String::new() } else { query(before.next) };
+    let next = page.next.map(|from| query(Some(from))).unwrap_or_default();
     let shown = EventLogPage {
         layout: visit.layout("event-log"),
-        path,
+        path: path.map(|path| path.display().to_string()).unwrap_or_default(),
         failure,
         filter,
-        newest,
+        newest: order == Order::Descending,
         records: page.records.into_iter().map(|it| (remedy(&it.code), it)).map(|(remedy, it)| (it, remedy)).collect(),
+        first,
+        previous,
         next,
         can_clear: visit.who.role >= Role::Edit,
     };
     Ok(Response::page(200, &shown))
+}
+
+/// The page that begins here, and what is read from here in the other direction: the page before it.
+fn turned_to(
+    path: &Path,
+    from: Option<u64>,
+    order: Order,
+    filter: &Filter,
+) -> io::Result<(reader::Page, reader::Page)> {
+    let page = reader::read(path, from, order, filter, MOST)?;
+    let before = match from {
+        Some(_) => reader::read(path, from, order.reversed(), filter, MOST)?,
+        None => reader::Page::default(),
+    };
+    Ok((page, before))
 }
 
 /// Clearing destroys evidence, so it takes the highest role, and says so in the log that it leaves.
@@ -74,7 +94,7 @@ fn clear(visit: &Visit) -> Result<Response, Trouble> {
         return Err(Trouble::Wrong(visit.language.say(text::CONFIRM_CLEAR).to_owned()));
     }
     empty(visit)?;
-    show(visit)
+    Ok(Response::go_to("?page=event-log&done=cleared"))
 }
 
 fn empty(visit: &Visit) -> Result<(), Trouble> {
@@ -101,12 +121,14 @@ fn asked(visit: &Visit) -> (Filter, Order, Option<u64>) {
     (filter, order, value("from").parse().ok())
 }
 
-fn next_query(filter: &Filter, newest: bool, from: u64) -> String {
+fn query_of(filter: &Filter, order: Order, from: Option<u64>) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("page", "event-log").append_pair("order", if newest { "newest" } else { "oldest" });
+    let order = if order == Order::Descending { "newest" } else { "oldest" };
+    query.append_pair("page", "event-log").append_pair("order", order);
     query.append_pair("level", &filter.level).append_pair("server", &filter.server);
     query.append_pair("code", &filter.code).append_pair("request-id", &filter.request_id);
-    query.append_pair("words", &filter.words).append_pair("from", &from.to_string());
+    query.append_pair("words", &filter.words);
+    from.map(|from| query.append_pair("from", &from.to_string()));
     query.finish()
 }
 

@@ -45,6 +45,7 @@ pub const DONE: &[(&str, &Text)] = &[
     ("undone", DONE_UNDONE),
     ("closing", DONE_CLOSING),
     ("ordered", DONE_ORDERED),
+    ("cleared", DONE_CLEARED),
 ];
 
 texts! {
@@ -89,7 +90,11 @@ texts! {
     LOG_SHOW: "Show", "表示";
     LOG_TIME: "Time (UTC)", "時刻 (UTC)";
     LOG_TEXT: "Event", "イベント";
+    LOG_WORDS: "Words", "語句";
+    LOG_FIRST: "First page", "最初のページ";
+    LOG_PREVIOUS: "Previous page", "前のページ";
     LOG_NEXT: "Next page", "次のページ";
+    LOG_EMPTY: "No entry is like this.", "該当する項目はありません。";
     CLEAR_LOG: "Clear Log", "ログの消去";
     CONFIRM_CLEAR: "Yes, delete every entry of the event log", "イベント・ログのすべての項目を消去する";
 
@@ -275,6 +280,7 @@ texts! {
     CODE: "Code", "コード";
     COUNT: "Count", "回数";
     DONE_CLOSING: "The connections are closed: idle ones at once, others after their request unless it was interrupted.", "接続を閉じました。アイドル状態の接続は直ちに、その他は要求の完了後または中断後に閉じられます。";
+    DONE_CLEARED: "All entries are deleted.", "すべての項目を消去しました。";
     DONE_ORDERED: "The order is in force in all workers.", "操作はすべてのワーカーに反映されました。";
 }
 

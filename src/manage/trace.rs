@@ -95,7 +95,7 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
 fn clear(visit: &Visit) -> Result<Response, Trouble> {
     visit.require(Role::Operate)?;
     empty(visit)?;
-    show(visit)
+    Ok(Response::go_to("?page=trace&done=cleared"))
 }
 
 fn empty(visit: &Visit) -> Result<(), Trouble> {

@@ -7,7 +7,7 @@ use super::form::Form;
 use super::language::Language;
 use super::layout::{Layout, TroublePage};
 use super::{Manage, PAGES, Request, Response, Trouble, token};
-use crate::event_log::Level;
+use crate::event_log::{Event, Level, kinds};
 use crate::profile::{Profile, Role};
 
 /// See the module.
@@ -73,9 +73,10 @@ impl Visit<'_> {
         }
     }
 
-    /// Writes down what somebody did.
+    /// Writes down what somebody did, in both logs.
     pub fn audit(&self, what: &str) {
-        self.manage.log.write(Level::Notice, &format!("management: {} {what}", self.who));
+        let done = format!("management: {} {what}", self.who);
+        self.manage.log.tell(Event::new(Level::Notice, kinds::AUDIT, "Management").details(&done));
     }
 }
 

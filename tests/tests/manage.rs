@@ -594,7 +594,7 @@ fn as_described(manager: &mut Manager, method: &str, call: &str, body: &str, sta
 
 #[test]
 fn every_call_answers_as_it_is_described() {
-    let scene = scene("");
+    let scene = scene("Sclera_Trace=/csp/demo");
     let nginx = nginx(&scene);
     let mut manager = Manager::new(nginx.port());
     let mut call =
@@ -649,6 +649,14 @@ fn every_call_answers_as_it_is_described() {
     call("POST", "close", r#"{"server": "NOWHERE"}"#, 404);
     call("POST", "close", "{}", 422);
     call("POST", "close", r#"{"all": true, "interrupt": true}"#, 200);
+    let log = call("GET", "event-log?order=oldest", "", 200);
+    assert_eq!(log["records"][0]["event"], "WebGateway.StartUp");
+    assert_eq!(call("DELETE", "event-log", "{}", 200), json!({ "cleared": true }));
+    let traced = || call("GET", "trace", "", 200)["requests"].as_array().and_then(|it| it.first().cloned());
+    let first = wait_until(traced).expect("a traced request");
+    call("GET", &format!("trace?id={}", first["request_id"].as_str().unwrap()), "", 200);
+    call("GET", "trace?id=nothing", "", 404);
+    assert_eq!(call("DELETE", "trace", "{}", 200), json!({ "cleared": true }));
 }
 
 /// The part of a page between its first heading of this text and the next one.
