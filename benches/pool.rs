@@ -13,7 +13,7 @@ use std::time::Instant;
 use sclera::event_log::Log;
 use sclera::exchange::request::{BodyLength, Request};
 use sclera::exchange::{Exchange, Step};
-use sclera::ledger::{Counter, Ledger, Limits, Member, Rights, now_ms};
+use sclera::ledger::{Counter, InsteadOf, Ledger, Limits, Member, Rights, now_ms};
 use sclera::pool::configuration::Configuration;
 use sclera::pool::worker::Worker;
 use sclera::pool::{Checkout, Lease};
@@ -54,7 +54,7 @@ fn updates(member: &Member, server: usize) -> f64 {
     update("begin_request", &|| member.begin_request(black_box(server)));
     update("end_request", &|| member.end_request(black_box(server)));
     update("who is next in turn", &|| {
-        black_box(member.next_in_turn(black_box(server), None));
+        black_box(member.next_in_turn(black_box(server), InsteadOf::Idling));
     });
     print("count", 10_000, &|| member.count(black_box(server), Counter::Queued));
     print("now_ms", 10_000, &|| {

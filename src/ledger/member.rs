@@ -167,9 +167,23 @@ pub enum Turn {
     Wait,
 }
 
-/// A request of another worker goes first only if it has waited so much longer, in milliseconds: passing a connection to
-/// another process means to close it.
+/// What a pool would do with rights that it has, unless somebody comes before that. Passing a connection to another
+/// process means to close it, and to make a new one there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsteadOf {
+    /// Give them back.
+    Nothing,
+    /// Keep an idle connection for the next request.
+    Idling,
+    /// Serve its own request, which waits since then.
+    Mine(u64),
+}
+
+/// A request of another worker goes first only if it has waited so much longer, in milliseconds.
 const PATIENCE: u64 = 100;
+/// An idle connection is kept in its worker so long, in milliseconds, also while another worker's request waits: with many
+/// requests the next one comes sooner than that, and a new connection for each would cost more than it gains.
+pub const HOLD: u64 = 20;
 
 impl Member {
     /// Takes a row for this process.
@@ -249,11 +263,6 @@ impl Member {
         rights
     }
 
-    /// Whether rights are above a limit that has been lowered.
-    pub fn is_beyond(&self, rights: &Rights, limits: Limits) -> bool {
-        rights.seat >= limits.all || rights.place.zip(limits.server).is_some_and(|(place, limit)| place >= limit)
-    }
-
     /// Gives rights back. If a worker waits, it is told.
     pub fn release(&self, server: usize, rights: Rights) {
         let layout = self.layout();
@@ -262,19 +271,25 @@ impl Member {
             seats::release(&layout.places[server], place as usize, self.me);
         }
         seats::release(&layout.seats, rights.seat as usize, self.me);
-        if let Some(first) = self.next_in_turn(server, None) {
+        if let Some(first) = self.next_in_turn(server, InsteadOf::Nothing) {
             self.ledger.ring(first.row());
         }
     }
 
-    /// The worker that rights which become free here should go to, if it is not this one. `mine`: since when the oldest
-    /// request of this pool waits, if one does; then only others that have waited longer by [`PATIENCE`].
-    pub fn next_in_turn(&self, server: usize, mine: Option<u64>) -> Option<Holder> {
-        let is_other = |holder: Holder| mine.is_none() || holder != self.me;
+    /// The worker whose request has waited longest, at this server or for a connection to any, if it comes before what
+    /// this pool would do with its rights.
+    pub fn next_in_turn(&self, server: usize, instead_of: InsteadOf) -> Option<Holder> {
+        let (patience, until) = match instead_of {
+            InsteadOf::Nothing => (0, u64::MAX),
+            InsteadOf::Idling => (HOLD, now_ms()),
+            InsteadOf::Mine(since) => (PATIENCE, since),
+        };
+        // This worker's own bit may be that of another of its pools, unless it is this pool's.
+        let is_meant = |holder: Holder| !matches!(instead_of, InsteadOf::Mine(_)) || holder != self.me;
         // Those who wait for this server and those who wait for any: neither may starve the others.
-        let both = [self.oldest(server, is_other), self.oldest(SERVERS, is_other)];
+        let both = [self.oldest(server, is_meant), self.oldest(SERVERS, is_meant)];
         let (since, first) = both.into_iter().flatten().min_by_key(|(since, _)| *since)?;
-        mine.is_none_or(|mine| since + PATIENCE < mine).then_some(first)
+        (since + patience < until).then_some(first)
     }
 
     /// Whose oldest request in a queue waits longest, and since when.
@@ -415,14 +430,16 @@ impl Member {
         }
     }
 
-    /// Asks for the connection of another worker that has idled longest to be given up.
+    /// Asks for the connection of another worker that has idled longest to be given up, if it has done so for [`HOLD`].
     pub fn ask_for_idle(&self, server: usize, lacking: Lacking) {
         let layout = self.layout();
+        let now = now_ms();
         let idle_longest = || {
             let rows = layout.connections[..self.ledger.connections_used()].iter().enumerate();
             let idle = rows.filter(|(_, row)| {
                 row.state() == ConnectionState::Idle
                     && !row.is_to_close()
+                    && row.since() + HOLD <= now
                     && (lacking == Lacking::All || row.server() == server)
             });
             idle.min_by_key(|(_, row)| row.since())

@@ -25,14 +25,14 @@ pub mod sticky;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use atomic::{AtomicU32, AtomicU64, Ordering};
 pub use connection::{ConnectionRow, ConnectionState};
 use counters::Counters;
 pub use counters::{BOUNDS, Counter, Tally};
 use mapping::{Mapping, Shared};
-pub use member::{Lacking, Limits, Line, Member, Rights, Turn};
+pub use member::{HOLD, InsteadOf, Lacking, Limits, Line, Member, Rights, Turn};
 use member::{OwnRows, WorkerRow};
 use parking_lot::Mutex;
 pub use seats::Holder;
@@ -251,7 +251,7 @@ fn has_form(layout: &Layout) -> bool {
 }
 
 fn prepare(layout: &Layout) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     layout.made.store(now, Ordering::Relaxed);
     layout.magic.store(MAGIC, Ordering::Release);
 }
@@ -270,11 +270,22 @@ pub fn path_of(csp_ini: &Path, directory: &Path) -> PathBuf {
 
 /// Milliseconds of the clock that all processes share; it is a few milliseconds coarse.
 pub fn now_ms() -> u64 {
+    let now = coarse(libc::CLOCK_MONOTONIC_COARSE);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// The time of day; it is a few milliseconds late, and costs a quarter of [`SystemTime::now`].
+pub fn wall_clock() -> SystemTime {
+    let now = coarse(libc::CLOCK_REALTIME_COARSE);
+    UNIX_EPOCH + Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), now.tv_nsec as u32)
+}
+
+fn coarse(clock: libc::clockid_t) -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a place on this stack frame. The C library's function, because rustix reads the kernel's vDSO itself, which
     // ends a process under valgrind.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    now
 }
 
 /// A time span in the ledger's unit.

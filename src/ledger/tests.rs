@@ -26,7 +26,6 @@ fn limits_hold_over_all_workers_and_say_which_of_them_is_in_the_way() {
     assert_eq!(one.claim(other_server, NO_LIMIT).err(), Some(Lacking::All));
     two.release(other_server, third);
     let again = one.claim(other_server, NO_LIMIT).unwrap();
-    assert!(one.is_beyond(&again, Limits { server: None, all: 2 }), "a lowered limit is noticed");
     one.release(other_server, again);
     rights.pop().into_iter().for_each(|rights| two.release(server, rights));
     rights.pop().into_iter().for_each(|rights| one.release(server, rights));
@@ -43,17 +42,29 @@ fn rights_go_to_whoever_has_waited_longest_and_have_to_be_collected() {
         members[member].wait(lines[member], server, Lacking::Server, 1, since);
     }
     let waits = |mine| members[0].next_in_turn(server, mine).map(Holder::row);
-    assert_eq!(waits(None), Some(2));
-    assert_eq!(waits(Some(150)), None, "not for so short a time");
-    assert_eq!(waits(Some(100_000)), Some(2));
-    let to = members[0].next_in_turn(server, None).unwrap();
+    assert_eq!(waits(InsteadOf::Nothing), Some(2));
+    assert_eq!(waits(InsteadOf::Mine(150)), None, "not for so short a time");
+    assert_eq!(waits(InsteadOf::Mine(100_000)), Some(2));
+    let to = members[0].next_in_turn(server, InsteadOf::Nothing).unwrap();
     members[0].pass(server, held.pop().unwrap(), to);
     assert!(members[1].collect(server, TWO).is_err());
     let got = members[2].collect(server, TWO).unwrap();
     members[2].stop_waiting(lines[2], server);
-    assert_eq!(waits(None), Some(1));
+    assert_eq!(waits(InsteadOf::Nothing), Some(1));
     members[2].release(server, got);
     held.pop().into_iter().for_each(|rights| members[0].release(server, rights));
+}
+
+#[test]
+fn an_idle_connection_is_kept_for_a_moment_while_another_worker_waits_and_then_not_any_more() {
+    let (ledger, server) = ledger();
+    let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
+    let line = two.new_line();
+    two.wait(line, server, Lacking::Server, 1, now_ms() + 10_000);
+    assert_eq!(one.next_in_turn(server, InsteadOf::Idling), None);
+    assert!(one.next_in_turn(server, InsteadOf::Nothing).is_some());
+    two.wait(line, server, Lacking::Server, 1, now_ms() - HOLD - 1);
+    assert!(one.next_in_turn(server, InsteadOf::Idling).is_some());
 }
 
 #[test]
@@ -63,7 +74,7 @@ fn what_was_passed_to_a_worker_that_has_lost_interest_goes_back() {
     let line = two.new_line();
     two.wait(line, server, Lacking::Server, 1, 1);
     let mut held = take(&one, server, TWO, 2);
-    let to = one.next_in_turn(server, None).unwrap();
+    let to = one.next_in_turn(server, InsteadOf::Nothing).unwrap();
     held.drain(..).for_each(|rights| one.pass(server, rights, to));
     two.stop_waiting(line, server);
     assert!(two.takes_granted() && !two.takes_granted());
@@ -82,7 +93,7 @@ fn a_member_that_leaves_takes_everything_along() {
     drop(leaver);
     let next = Member::join(&ledger).unwrap();
     assert_eq!(next.row(), row);
-    assert!(next.next_in_turn(server, None).is_none());
+    assert!(next.next_in_turn(server, InsteadOf::Nothing).is_none());
     assert!(matches!(next.take_turn(7, 1), Turn::Taken(_)));
     take(&next, server, TWO, 2).into_iter().for_each(|rights| next.release(server, rights));
 }
@@ -110,7 +121,8 @@ fn an_idle_connection_of_another_worker_is_asked_for_once_the_oldest_first() {
     let (ledger, server) = ledger();
     let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
     let held = take(&one, server, NO_LIMIT, 3);
-    for (rights, since) in held.iter().zip([30, 10, 20]) {
+    let now = now_ms();
+    for (rights, since) in held.iter().zip([now + 10_000, now - HOLD - 1, now - HOLD]) {
         one.connection(rights).idle(1, since);
     }
     let asked = || held.iter().map(|rights| one.connection(rights).is_to_close()).collect::<Vec<_>>();
@@ -118,6 +130,8 @@ fn an_idle_connection_of_another_worker_is_asked_for_once_the_oldest_first() {
     assert_eq!(asked(), [false, true, false]);
     two.ask_for_idle(server, Lacking::All);
     assert_eq!(asked(), [false, true, true]);
+    two.ask_for_idle(server, Lacking::All);
+    assert_eq!(asked(), [false, true, true], "one that has just begun to idle is kept for its worker's next request");
     assert_eq!(one.rank(server, held[2].seat()), 2);
     held.into_iter().for_each(|rights| one.release(server, rights));
 }
@@ -201,7 +215,7 @@ fn whoever_is_passed_something_after_losing_interest_gives_it_back() {
     let line = two.new_line();
     two.wait(line, server, Lacking::All, 1, 1);
     let mut held = take(&one, server, NO_LIMIT, 3);
-    let to = one.next_in_turn(server, None).unwrap();
+    let to = one.next_in_turn(server, InsteadOf::Nothing).unwrap();
     // The request leaves while it is being served.
     two.stop_waiting(line, server);
     two.return_grants();
@@ -226,15 +240,15 @@ fn grants_are_kept_for_a_pool_that_still_waits_when_another_of_its_worker_stops(
     assert_eq!(ledger.snapshot().servers[server].queued, 3);
     two.stop_waiting(before, server);
     assert_eq!(ledger.snapshot().servers[server].queued, 2);
-    let to = one.next_in_turn(server, None).expect("the other two still wait");
-    assert_eq!(one.next_in_turn(server, Some(61 + 100)), Some(to), "since 60");
-    assert_eq!(one.next_in_turn(server, Some(60 + 100)), None);
+    let to = one.next_in_turn(server, InsteadOf::Nothing).expect("the other two still wait");
+    assert_eq!(one.next_in_turn(server, InsteadOf::Mine(61 + 100)), Some(to), "since 60");
+    assert_eq!(one.next_in_turn(server, InsteadOf::Mine(60 + 100)), None);
     two.stop_waiting(other, other_server);
     held.into_iter().for_each(|rights| one.pass(server, rights, to));
     two.return_grants();
     let rights = two.collect(server, NO_LIMIT).unwrap();
     two.stop_waiting(after, server);
-    assert!(one.next_in_turn(server, None).is_none());
+    assert!(one.next_in_turn(server, InsteadOf::Nothing).is_none());
     two.return_grants();
     drop(take(&one, server, NO_LIMIT, 2));
     two.release(server, rights);
@@ -248,9 +262,9 @@ fn neither_those_who_wait_for_a_server_nor_those_who_wait_for_any_starve_the_oth
     members[1].wait(members[1].new_line(), server, Lacking::Server, 1, 200);
     members[2].wait(members[2].new_line(), other_server, Lacking::All, 1, 100);
     let first = |mine| members[0].next_in_turn(server, mine).map(Holder::row);
-    assert_eq!(first(None), Some(2));
-    assert_eq!(first(Some(250)), Some(2));
-    assert_eq!(first(Some(200)), None);
+    assert_eq!(first(InsteadOf::Nothing), Some(2));
+    assert_eq!(first(InsteadOf::Mine(250)), Some(2));
+    assert_eq!(first(InsteadOf::Mine(200)), None);
 }
 
 #[test]
@@ -272,7 +286,7 @@ fn what_is_passed_to_a_worker_that_has_gone_is_found() {
     let (one, two) = (Member::join(&ledger).unwrap(), Member::join(&ledger).unwrap());
     two.wait(two.new_line(), server, Lacking::All, 1, 1);
     let mut held = take(&one, server, NO_LIMIT, 3);
-    let to = one.next_in_turn(server, None).unwrap();
+    let to = one.next_in_turn(server, InsteadOf::Nothing).unwrap();
     drop(two);
     held.drain(..).for_each(|rights| one.pass(server, rights, to));
     assert_eq!(one.claim(server, NO_LIMIT).err(), Some(Lacking::All));

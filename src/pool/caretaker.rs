@@ -20,7 +20,7 @@ use super::probe;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
 use crate::event_log::{Event, Level, Log, kinds};
-use crate::ledger::{Member, Tally};
+use crate::ledger::{HOLD, Member, Tally};
 
 /// The running caretaker.
 #[derive(Debug)]
@@ -115,6 +115,8 @@ const ROUND: Duration = Duration::from_secs(2);
 const GRACE: u64 = 250;
 /// How often it is looked while requests wait for a connection.
 const ROUND_OF_WAITING: Duration = Duration::from_millis(100);
+/// How often other workers are asked for idle connections meanwhile.
+const LOOK_FOR_IDLE: Duration = Duration::from_millis(HOLD);
 /// The same while a server is out of use that is to be tried again.
 const ROUND_OF_CHECKS: Duration = Duration::from_millis(250);
 
@@ -136,7 +138,9 @@ impl Desk {
             if now >= next_round {
                 next_round = now + duties.period();
             }
-            self.member.sleep(rung, Some(next_round.saturating_duration_since(Instant::now())));
+            let most = next_round.saturating_duration_since(Instant::now());
+            let waiting = duties.pools().iter().any(|pool| pool.has_waiting());
+            self.member.sleep(rung, Some(if waiting { most.min(LOOK_FOR_IDLE) } else { most }));
         }
     }
 }
@@ -167,9 +171,10 @@ impl Duties {
         let granted = member.takes_granted();
         for pool in self.pools() {
             pool.serve_waiting();
+            pool.ask_for_idle();
             if wishes {
                 pool.interrupt();
-                pool.close_idle(Instant::now());
+                pool.close_idle();
             }
         }
         if granted {
@@ -188,7 +193,7 @@ impl Duties {
         for pool in self.pools() {
             // Not at every ring: whoever is woken and waits again rings.
             pool.serve_sessions();
-            unharmed(|| pool.close_idle(now));
+            unharmed(|| pool.close_idle());
         }
         view.checked().for_each(|pool| unharmed(|| self.check(pool)));
         self.log.tick();

@@ -31,7 +31,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 pub use acquire::Acquire;
 pub use budget::Budget;
@@ -49,7 +49,9 @@ use crate::connection::{Connection, TalkError};
 use crate::event_log::{Event as LogEvent, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::Identity;
-use crate::ledger::{self, Counter, Lacking, Limits, Line, Member, Rights, ServerRow, Turn, now_ms};
+use crate::ledger::{
+    self, Counter, InsteadOf, Lacking, Limits, Line, Member, Rights, ServerRow, Turn, now_ms, wall_clock,
+};
 use crate::profile::Server;
 
 /// The pool of one server.
@@ -64,8 +66,8 @@ pub struct Pool {
     generation: AtomicU64,
     /// The files that identities are read from.
     files: Mutex<Watched>,
-    /// `MAX_CONNECTIONS`: the most connections to all servers.
-    limit: u32,
+    /// Those of the profile that it was made with: whatever is served alike has the same.
+    limits: Limits,
     member: Arc<Member>,
     /// The server's row in the ledger.
     row: usize,
@@ -100,9 +102,8 @@ struct State {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     rights: Rights,
-    since: Instant,
 }
 
 /// The right to one connection of a pool.
@@ -205,12 +206,13 @@ impl Pool {
             return Err(Failure::new(Code::ConfigurationInvalid, format!("{what}, which is the most; restart it")));
         };
         let fresh = Fresh::new(server.maximum_age);
+        let limits = Limits { server: server.maximum_connections, all: limit };
         Ok(Arc::new(Pool {
             server: RwLock::new(server),
             identity: RwLock::new(loaded.identity),
             generation: AtomicU64::new(generation),
             files: Mutex::new(loaded.files),
-            limit,
+            limits,
             member: member.clone(),
             row,
             has_alternatives: AtomicBool::new(false),
@@ -234,10 +236,6 @@ impl Pool {
 
     fn server_row(&self) -> &ServerRow {
         self.member.server_row(self.row)
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { server: self.server.read().maximum_connections, all: self.limit }
     }
 
     /// The server's profile.
@@ -296,7 +294,7 @@ impl Pool {
     /// late), to an address that the server still has, not too long ago.
     fn is_current(&self, connection: &Connection) -> bool {
         let current = |identity: &Arc<Identity>| {
-            identity.generation == connection.facts().generation && !identity.has_ended(SystemTime::now())
+            identity.generation == connection.facts().generation && !identity.has_ended(wall_clock())
         };
         self.identity.read().as_ref().is_ok_and(current) && self.fresh.admits(connection)
     }
@@ -309,10 +307,7 @@ impl Pool {
     /// Whether a connection may serve another request.
     fn may_serve(&self, connection: &Connection, rights: &Rights) -> bool {
         let row = self.member.connection(rights);
-        self.is_current(connection)
-            && !row.is_to_close()
-            && !self.server_row().is_from_before_restart(row.opened_at())
-            && !self.member.is_beyond(rights, self.limits())
+        self.is_current(connection) && !row.is_to_close() && !self.server_row().is_from_before_restart(row.opened_at())
     }
 
     /// Takes a connection, the right to make one, or a place in the queue. `waker` is woken when the place's turn comes.
@@ -328,11 +323,11 @@ impl Pool {
                 }
                 self.member.connection(&rights).busy(now_ms());
                 let permit = self.permit(rights);
-                return Checkout::Idle(Box::new(Lease { connection, permit, reused: true }));
+                return Checkout::Idle(Box::new(Lease { connection: *connection, permit, reused: true }));
             }
             let mut lacking = state.lacking.unwrap_or(Lacking::Server);
             if state.waiting.is_empty() {
-                match self.member.claim(self.row, self.limits()) {
+                match self.member.claim(self.row, self.limits) {
                     Ok(rights) => {
                         state.open += 1;
                         return Checkout::Open(self.permit(rights));
@@ -366,7 +361,7 @@ impl Pool {
         if !state.waiting.is_empty() {
             return None;
         }
-        let rights = self.member.claim(self.row, self.limits()).ok()?;
+        let rights = self.member.claim(self.row, self.limits).ok()?;
         state.open += 1;
         Some(self.permit(rights))
     }
@@ -398,7 +393,7 @@ impl Pool {
                 return;
             }
             self.announce(&state);
-            let rights = match self.member.collect(self.row, self.limits()) {
+            let rights = match self.member.collect(self.row, self.limits) {
                 Ok(rights) => rights,
                 Err(lacking) if state.lacking == Some(lacking) => return,
                 Err(lacking) => {
@@ -417,6 +412,12 @@ impl Pool {
                 self.pass_on(grant);
             }
         }
+    }
+
+    /// While requests wait, asks other workers again and again for connections that have begun to idle.
+    fn ask_for_idle(&self) {
+        let lacking = self.state.lock().lacking;
+        lacking.into_iter().for_each(|lacking| self.member.ask_for_idle(self.row, lacking));
     }
 
     /// Lets those try again who wait for their own session.
@@ -488,12 +489,12 @@ impl Pool {
 
     /// Closes connections that have idled too long, except as many over all workers as the minimum asks to keep, and
     /// those that are not to be used again.
-    pub fn close_idle(&self, now: Instant) {
+    pub fn close_idle(&self) {
         let server = self.server();
         let minimum = if server.timeout_all_connections { 0 } else { server.minimum_connections as usize };
-        let is_old = |idle: &Idle| {
-            server.idle_timeout.is_some_and(|timeout| now.saturating_duration_since(idle.since) >= timeout)
-        };
+        let now = now_ms();
+        let idles_for = |idle: &Idle| now.saturating_sub(self.member.connection(&idle.rights).since());
+        let is_old = |idle: &Idle| server.idle_timeout.is_some_and(|timeout| idles_for(idle) >= ledger::in_ms(timeout));
         let is_spare = |idle: &Idle| minimum == 0 || self.member.rank(self.row, idle.rights.seat()) >= minimum;
         let mut closing = Vec::new();
         let mut state = self.state.lock();
@@ -689,24 +690,16 @@ impl Pool {
                 }
                 grant => grant,
             };
-            if let Grant::Permit(rights) = &grant
-                && self.member.is_beyond(rights, self.limits())
-            {
-                // The limit has been lowered. Those who wait have to do with what is below it.
-                let Grant::Permit(rights) = grant else { return };
-                state.open -= 1;
-                drop(state);
-                self.member.count(self.row, Counter::Closed);
-                self.member.release(self.row, rights);
-                self.serve_waiting();
-                return;
-            }
-            let first = state.waiting.front().map(|first| first.since);
-            if let (None, Grant::Connection(connection, rights)) = (first, &grant) {
-                // Said before it is looked who waits: whoever begins to wait just now sees it, or is seen.
-                self.member.connection(rights).idle(connection.facts().calls, now_ms());
-            }
-            if let Some(other) = self.member.next_in_turn(self.row, first) {
+            let instead_of = match (state.waiting.front(), &grant) {
+                (Some(first), _) => InsteadOf::Mine(first.since),
+                (None, Grant::Permit(_)) => InsteadOf::Nothing,
+                (None, Grant::Connection(connection, rights)) => {
+                    // Said before it is looked who waits: whoever begins to wait just now sees it, or is seen.
+                    self.member.connection(rights).idle(connection.facts().calls, now_ms());
+                    InsteadOf::Idling
+                }
+            };
+            if let Some(other) = self.member.next_in_turn(self.row, instead_of) {
                 state.open -= 1;
                 drop(state);
                 let rights = match grant {
@@ -729,7 +722,7 @@ impl Pool {
                         self.member.release(self.row, rights);
                     }
                     Grant::Connection(connection, rights) => {
-                        state.idle.push(Idle { connection: *connection, rights, since: Instant::now() });
+                        state.idle.push(Idle { connection, rights });
                     }
                 }
                 return;

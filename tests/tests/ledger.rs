@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use fastrand::Rng;
-use sclera::ledger::{Ledger, Limits, Member};
+use sclera::ledger::{InsteadOf, Ledger, Limits, Member};
 use sclera_tests::process::wait_until;
 
 const WORKERS: u64 = 5;
@@ -72,7 +72,7 @@ fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
     let lost = now.tallies.iter().find(|(tally, _)| *tally == sclera::ledger::Tally::WorkersLost);
     assert_eq!(lost.map(|(_, count)| *count), Some(KILLS as u64 + WORKERS), "each was found once");
     for (server, most) in servers.into_iter().zip([3, 2]) {
-        assert!(member.next_in_turn(server, None).is_none());
+        assert!(member.next_in_turn(server, InsteadOf::Nothing).is_none());
         let limits = Limits { server: Some(most), all: 4 };
         let all: Vec<_> = (0..most).map(|_| member.claim(server, limits).expect("all are free")).collect();
         all.into_iter().for_each(|rights| member.release(server, rights));

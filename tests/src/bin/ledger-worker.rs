@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use rustix::fs::{FlockOperation, fcntl_lock};
-use sclera::ledger::{Lacking, Ledger, Limits, Line, Member, Rights, now_ms};
+use sclera::ledger::{InsteadOf, Lacking, Ledger, Limits, Line, Member, Rights, now_ms};
 
 /// The most connections of all, and to each of the two servers.
 const ALL: u32 = 4;
@@ -43,7 +43,7 @@ fn main() {
             Err(lacking) => queue(&member, lines[which], server, limits, lacking),
         };
         hold(&witnesses[rights.seat() as usize], chance.usize(..2000));
-        match member.next_in_turn(server, None) {
+        match member.next_in_turn(server, InsteadOf::Nothing) {
             Some(next) if chance.usize(..4) > 0 => member.pass(server, rights, next),
             _ => member.release(server, rights),
         }
