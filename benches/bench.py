@@ -10,6 +10,8 @@ Both far ends use the same TLS library, certificates, protocol (TLS 1.3) and cip
 certificate, give the same answers and do the same work. Subjects take turns within one repetition, so that a noisy minute
 hits them all; each number is the median of the repetitions.
 
+After that, what the management pages and the metrics cost: alone, and beside a load that they must not disturb.
+
 CPU is user and system time of the web server's worker processes over the run, divided by the requests answered. It leaves
 out wrk and the far end, and does not depend on how busy the two cores are, as requests per second do.
 """
@@ -17,6 +19,7 @@ out wrk and the far end, and does not depend on how busy the two cores are, as r
 import argparse
 import collections
 import contextlib
+import http.client
 import os
 import pathlib
 import re
@@ -26,6 +29,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 LARGE = 1 << 20
@@ -209,6 +213,7 @@ def prepare(directory, arguments):
     )
     if place.root:
         shutil.chown(place.pki / "gateway.key", "www-data")
+    set_up_pages(place)
     both = directory / "gateway-both.pem"
     both.write_text((place.pki / "gateway.pem").read_text() + (place.pki / "gateway.key").read_text())
     (directory / "static").mkdir()
@@ -217,6 +222,16 @@ def prepare(directory, arguments):
     (directory / "nginx.conf").write_text(nginx_conf(place))
     (directory / "apache.conf").write_text(apache_conf(place))
     return place
+
+
+def set_up_pages(place):
+    """A metrics path, and an event log of some size."""
+    csp_ini = place.pki / "CSP.ini"
+    csp_ini.write_text(csp_ini.read_text().replace("[SYSTEM]\n", "[SYSTEM]\nSclera_Metrics_Path=/csp/metrics\n", 1))
+    line = "when=\"2026-11-25 10:46:25.602\" level=INFO event=WebGateway.Request pid=40 thread-id=40 text=Request details=x\n"
+    (place.pki / "CSP.log").write_text(line * 100_000)
+    if place.root:
+        shutil.chown(place.pki / "CSP.log", "www-data")
 
 
 # ---- measuring
@@ -270,6 +285,89 @@ def measure_all(place, masters, arguments):
     return results
 
 
+# ---- management pages
+
+MODULE = "/csp/bin/Systems/Module.cxw"
+PAGES = {
+    "About": f"{MODULE}?page=about",
+    "System Status": f"{MODULE}?page=status",
+    "Server Access, list": f"{MODULE}?page=servers",
+    "Server Access, form": f"{MODULE}?page=server&name=LOCAL",
+    "Default Parameters": f"{MODULE}?page=defaults",
+    "Mutual TLS": f"{MODULE}?page=mutual-tls",
+    "View Event Log, of 100,000 lines": f"{MODULE}?page=event-log",
+    "View HTTP Trace, list": f"{MODULE}?page=trace",
+    "status as JSON": f"{MODULE}/api/status",
+    "metrics": "/csp/metrics",
+}
+BESIDE = "System Status"
+PAGES_A_SECOND = 10
+
+PageCost = collections.namedtuple("PageCost", "milliseconds cpu_milliseconds")
+Disturbance = collections.namedtuple("Disturbance", "alone beside page_milliseconds")
+
+
+def fetch(connection, target):
+    """Milliseconds until the whole page is there."""
+    begun = time.perf_counter()
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status != 200:
+        raise BadAnswer(f"{target} was answered with {answer.status}")
+    return (time.perf_counter() - begun) * 1000
+
+
+def cost_of_page(master, port, target, times=200):
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    for _ in range(10):
+        fetch(connection, target)
+    before = cpu_seconds(master)
+    taken = [fetch(connection, target) for _ in range(times)]
+    return PageCost(statistics.median(taken), (cpu_seconds(master) - before) / times * 1000)
+
+
+def beside_load(master, port, seconds):
+    """Requests without pages and with them, in turn, and how long the pages take meanwhile."""
+    url = f"http://127.0.0.1:{port}{path_of('sclera', WORKLOADS[0])}"
+    alone = measure(master, url, WORKLOADS[0], seconds)
+    stop, taken = threading.Event(), []
+
+    def look_again_and_again():
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        while not stop.wait(1 / PAGES_A_SECOND):
+            taken.append(fetch(connection, PAGES[BESIDE]))
+
+    reader = threading.Thread(target=look_again_and_again)
+    reader.start()
+    try:
+        beside = measure(master, url, WORKLOADS[0], seconds)
+    finally:
+        stop.set()
+        reader.join()
+    if not taken:
+        raise BadAnswer(f"no page of {url} came beside the load")
+    return Disturbance(alone, beside, statistics.median(taken))
+
+
+def report_pages(place, masters, arguments):
+    ports = {"nginx": place.nginx_port, "apache": place.apache_port}
+    print()
+    print("| page | nginx: ms | CPU ms | apache: ms | CPU ms |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for page, target in PAGES.items():
+        costs = [cost_of_page(masters[server], port, target) for server, port in ports.items()]
+        print(f"| {page} | " + " | ".join(f"{cost.milliseconds:.2f} | {cost.cpu_milliseconds:.2f}" for cost in costs) + " |")
+    print()
+    for server, port in ports.items():
+        runs = [beside_load(masters[server], port, arguments.seconds) for _ in range(arguments.repeat)]
+        middle = statistics.median
+        per_second = middle(run.beside.per_second / run.alone.per_second for run in runs)
+        cpu = middle(run.beside.microseconds / run.alone.microseconds for run in runs)
+        page = middle(run.page_milliseconds for run in runs)
+        print(f"ratio {server}.beside-pages {per_second:.2f} (requests a second), {cpu:.2f} (CPU per request), a page {page:.1f} ms")
+
+
 # ---- reporting
 
 
@@ -304,6 +402,7 @@ def main():
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="directory of sclera, sclera-superserver, https-backend")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (default 5)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one run (default 2)")
+    parser.add_argument("--pages", action="store_true", help="only the management pages")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="sclera-bench.", dir="/tmp") as name, contextlib.ExitStack() as stack:
@@ -322,7 +421,9 @@ def main():
                             port=place.apache_port).pid,
         }
         try:
-            report(measure_all(place, masters, arguments))
+            if not arguments.pages:
+                report(measure_all(place, masters, arguments))
+            report_pages(place, masters, arguments)
         except BadAnswer as error:
             logs = [f"{log.name}:\n{log.read_text(errors='replace')[-2000:]}" for log in place.directory.glob("*error.log")]
             sys.exit("\n".join([f"bench: {error}", *logs]))
