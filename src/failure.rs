@@ -303,6 +303,8 @@ failures! {
         "Repeat the request: this worker was about to end.";
     902 ManagementBusy "management-busy" Capacity Safe 503
         "Repeat the request: this worker is busy with other requests for management pages, or with connection tests.";
+    903 Interrupted "interrupted" Sclera Unsafe 503
+        "Nothing: an administrator ended its connection in the middle (System Status, or `sclera connections close --interrupt`).";
 }
 
 impl Fault {

@@ -818,7 +818,10 @@ impl Calling {
     }
 
     fn broken(&self, error: TalkError) -> Failure {
-        self.permit.pool().broken(&error, self.stage())
+        match self.permit.is_interrupted() {
+            true => self.failure(Code::Interrupted, "an administrator had the connection closed in the middle"),
+            false => self.permit.pool().broken(&error, self.stage()),
+        }
     }
 
     fn failure(&self, code: Code, what: &str) -> Failure {

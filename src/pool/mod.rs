@@ -819,6 +819,11 @@ impl Permit {
         &self.pool
     }
 
+    /// Whether somebody wants its connection closed in the middle of the request.
+    pub fn is_interrupted(&self) -> bool {
+        self.rights.as_ref().is_some_and(|rights| self.pool.member.connection(rights).is_to_interrupt())
+    }
+
     /// Gives the connection back for the next request; one that is not settled is closed.
     pub fn put_back(mut self, mut connection: Connection) {
         if !connection.is_settled() {

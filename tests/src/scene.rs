@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sclera_cli::pki;
@@ -135,6 +136,16 @@ impl Scene {
     pub fn edit_csp_ini(&self, edit: impl FnOnce(String) -> String) {
         let text = fs::read_to_string(self.csp_ini()).expect("CSP.ini can be read");
         fs::write(self.csp_ini(), edit(text)).expect("CSP.ini can be written");
+    }
+
+    /// Runs the command `sclera` for this CSP.ini. Gives whether it succeeded, and what it said.
+    pub fn sclera(&self, line: &str) -> (bool, String) {
+        let config = self.csp_ini().display().to_string();
+        let words = ["sclera"].into_iter().chain(line.split(' ')).chain(["--config", &config]);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = sclera_cli::run(words, &mut out, &mut err);
+        out.extend(err);
+        (code == ExitCode::SUCCESS, String::from_utf8_lossy(&out).into_owned())
     }
 
     /// Writes a file below the web server's root.

@@ -236,3 +236,71 @@ fn a_dead_server_fails_no_request_once_noticed_and_gets_its_load_back_behind_apa
     fails_over_and_returns(event);
     balances_around_a_dead_server(prefork);
 }
+
+/// Waits until a server has its last request, and then for some time that it gets no further one.
+fn rests(what: &str, answered: &AtomicUsize, count: impl Fn() -> u64) {
+    // What was under way with it.
+    wait_for_answers(answered, 3 * CLIENTS);
+    let before = count();
+    wait_for_answers(answered, 300);
+    assert_eq!(count(), before, "{what} still gets requests");
+}
+
+fn is_worked_on_without_a_failure<S: WebServer>(start: impl FnOnce(&Scene) -> S) {
+    let all = Three::new("LoadBalancing");
+    let server = start(&all.scene);
+    let [one, two, three] = [0, 1, 2].map(|number| move |all: &Three| all.requests()[number]);
+    let order = |line: &str| {
+        let (well, said) = all.scene.sclera(line);
+        assert!(well, "{line}: {said}");
+    };
+    let report = Load::steady(server.port(), SEED, CLIENTS, TAGS).during(|answered| {
+        wait_for_answers(answered, 200);
+        assert!(all.requests().iter().all(|&count| count > 0), "{:?}", all.requests());
+        order("server drain TWO");
+        rests("the drained one", answered, || two(&all));
+        order("server disable LOCAL");
+        rests("the disabled one", answered, || one(&all));
+        order("connections close --all");
+        grows("the third", || three(&all));
+        order("server enable LOCAL");
+        order("server enable TWO");
+        grows("the first", || one(&all));
+        grows("the second", || two(&all));
+        order("connections close --server THREE");
+        wait_for_answers(answered, 200);
+    });
+    assert_eq!(failures(&report).len(), 0, "{:?}", failures(&report));
+    assert_eq!(run_twice(&all.counting, &report), Vec::<u64>::new());
+    assert!(server.stop());
+}
+
+#[test]
+fn servers_are_drained_disabled_and_closed_under_load_without_a_failure_behind_nginx() {
+    is_worked_on_without_a_failure(nginx);
+}
+
+#[test]
+fn servers_are_drained_disabled_and_closed_under_load_without_a_failure_behind_apache() {
+    is_worked_on_without_a_failure(event);
+    is_worked_on_without_a_failure(prefork);
+}
+
+#[test]
+fn an_interrupted_connection_ends_its_request_and_no_other() {
+    let scene = Scene::new();
+    set_up(&scene, "Maximum_Server_Connections=4\n");
+    let server = nginx(&scene);
+    let mut slow = server.connect();
+    slow.request("GET", "/csp/demo/slow?ms=30000");
+    let busy = || scene.sclera("status").1.contains("busy").then_some(());
+    assert!(wait_until(busy).is_some(), "{}", scene.sclera("status").1);
+    // Asked only to close, it is closed after its request.
+    assert!(scene.sclera("connections close --all").0);
+    assert!(busy().is_some());
+    assert!(scene.sclera("connections close --all --interrupt").0);
+    let answer = slow.answer();
+    assert_eq!(answer.status, 503, "it is not run again: {}", answer.text());
+    assert!(wait_until(|| server.error_log().contains("SCLERA-903").then_some(())).is_some(), "{}", server.error_log());
+    assert_eq!(server.get("/csp/demo/echo").status, 200);
+}

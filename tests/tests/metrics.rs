@@ -125,16 +125,6 @@ fn apache_prefork_counts_every_request_over_a_reload_and_killed_children() {
     counts_every_request(&Apache::start_with(&scene, Mpm::Prefork, directives));
 }
 
-/// Runs `sclera`, and gives whether it succeeded and what it said.
-fn sclera(scene: &Scene, line: &str) -> (bool, String) {
-    let config = scene.csp_ini().display().to_string();
-    let words = ["sclera"].into_iter().chain(line.split(' ')).chain(["--config", &config]);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = sclera_cli::run(words, &mut out, &mut err);
-    out.extend(err);
-    (format!("{code:?}").contains("(0)"), String::from_utf8(out).unwrap())
-}
-
 #[test]
 fn only_those_who_may_read_the_metrics_and_everybody_learns_whether_the_gateway_lives() {
     let scene = scene();
@@ -168,18 +158,18 @@ fn orders_from_the_command_line_are_obeyed_by_all_workers() {
         wait_until(|| answers().then_some(())).is_some()
     };
     assert!(all_answer(200));
-    let (well, said) = sclera(&scene, "status");
+    let (well, said) = scene.sclera("status");
     assert!(well && said.contains("LOCAL") && said.contains("up"), "{said}");
-    assert_eq!(sclera(&scene, "server disable LOCAL"), (true, "server LOCAL gets no requests any more\n".to_owned()));
+    assert_eq!(scene.sclera("server disable LOCAL"), (true, "server LOCAL gets no requests any more\n".to_owned()));
     assert!(all_answer(503), "{}", server.error_log());
     assert_eq!(server.get("/csp/ready").status, 503);
     assert_eq!(server.get("/csp/live").status, 200);
-    assert!(sclera(&scene, "status").1.contains("stopped"));
-    assert!(sclera(&scene, "server enable LOCAL").0);
+    assert!(scene.sclera("status").1.contains("stopped"));
+    assert!(scene.sclera("server enable LOCAL").0);
     assert!(all_answer(200));
     assert_eq!(server.get("/csp/ready").status, 200);
     let before = sum(&metrics(&server), "sclera_connections_closed_total", &["LOCAL"]);
-    let (well, said) = sclera(&scene, "connections close --server LOCAL");
+    let (well, said) = scene.sclera("connections close --server LOCAL");
     assert!(well && said.contains("closed"), "{said}");
     let closed = || sum(&metrics(&server), "sclera_connections_closed_total", &["LOCAL"]) > before;
     assert!(wait_until(|| closed().then_some(())).is_some(), "{}", metrics(&server));
