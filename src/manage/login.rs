@@ -127,8 +127,7 @@ pub fn attempt(
             let old = request.cookie(COOKIE).filter(|value| is_id(value));
             old.iter().for_each(|id| manage.sessions().end(id));
             let id = manage.sessions().begin(&known.user, known.role as u8, known.mark, manage.now());
-            let message = format!("management: {} at {} has logged in", known.user, client.address);
-            manage.log.write(Level::Notice, &message);
+            manage.audit(Level::Notice, &format!("{} at {} has logged in", known.user, client.address));
             let page = form.get("next").filter(|name| PAGES.iter().any(|page| page.name == *name)).unwrap_or("about");
             Response::go_to(&format!("?page={page}")).with("Set-Cookie", &cookie(request, &id))
         }
@@ -178,8 +177,7 @@ fn check(manage: &Manage, settings: &Management, client: &Client, user: &str, pa
         }
         None => {
             let shown: String = user.chars().take(64).collect();
-            let message = format!("management: a login as {shown:?} from {} has failed", client.address);
-            manage.log.write(Level::Warning, &message);
+            manage.audit(Level::Warning, &format!("a login as {shown:?} from {} has failed", client.address));
             Err(Denied::Wrong)
         }
     }

@@ -42,7 +42,7 @@ pub use request::Request;
 pub use scrape::Scrape;
 pub use visit::{Visit, Who};
 
-use crate::event_log::{Level, Log};
+use crate::event_log::{Event, Level, Log, kinds};
 use crate::failure::Failure;
 use crate::ledger::session::SessionTable;
 use crate::ledger::{Ledger, now_ms};
@@ -112,6 +112,11 @@ pub const PAGES: &[Page] = &[
 ];
 
 impl Manage {
+    /// Writes down in both logs what somebody did.
+    fn audit(&self, level: Level, what: &str) {
+        self.log.tell(Event::new(level, kinds::AUDIT, "Management").details(&format!("management: {what}")));
+    }
+
     /// What answers for a worker.
     ///
     /// # Errors

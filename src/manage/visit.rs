@@ -7,7 +7,7 @@ use super::form::Form;
 use super::language::Language;
 use super::layout::{Layout, TroublePage};
 use super::{Manage, PAGES, Request, Response, Trouble, token};
-use crate::event_log::{Event, Level, kinds};
+use crate::event_log::Level;
 use crate::profile::{Profile, Role};
 
 /// See the module.
@@ -75,8 +75,7 @@ impl Visit<'_> {
 
     /// Writes down what somebody did, in both logs.
     pub fn audit(&self, what: &str) {
-        let done = format!("management: {} {what}", self.who);
-        self.manage.log.tell(Event::new(Level::Notice, kinds::AUDIT, "Management").details(&done));
+        self.manage.audit(Level::Notice, &format!("{} {what}", self.who));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The servers that one request may be sent to, best first: what the profile says of its path, the ledger of the servers,
 //! and the request of its session, put before [`choose`].
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use super::Pool;
@@ -53,16 +54,23 @@ impl Plan {
         }
         let count = pools().count();
         let candidates: [Candidate; MOST_CANDIDATES] = candidates.map(|it| it.unwrap_or(Candidate::ABSENT));
-        let (turn, may_try) = match (self.mode, self.path) {
-            (Mode::Single, _) => (0, false),
-            (_, path) => (
-                path.filter(|_| takes_turn(&candidates[..count], session))
-                    .map_or(0, |path| self.view.member().ledger().next_turn(path)),
+        let (turn, may_try) = match self.mode {
+            Mode::Single => (0, false),
+            _ => (
+                if takes_turn(&candidates[..count], session) { self.turn() } else { 0 },
                 may_repeat && pools().all(|pool| pool.server().health_interval.is_none()),
             ),
         };
         self.attempts = Some(choose(&candidates[..count], self.mode, session, turn, may_try));
         self.next = 0;
+    }
+
+    /// The next number of the path's count of new sessions. Chance decides for a path that the ledger has no room for.
+    fn turn(&self) -> u64 {
+        match self.path {
+            Some(path) => self.view.member().ledger().next_turn(path),
+            None => RandomState::new().build_hasher().finish(),
+        }
     }
 
     /// The next server to try; `None` if all have been.
