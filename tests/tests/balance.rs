@@ -281,7 +281,7 @@ fn a_busy_connection_can_be_interrupted_from_outside_and_an_idle_one_closed() {
         gate.wait_for(1);
         let busy = ledger.snapshot().connections.into_iter().find(|it| it.state == ConnectionState::Busy).expect("one");
         ledger.ask_to_close(busy.seat, true);
-        assert_eq!(held.join().unwrap().failure, Some(Code::ConnectionLost));
+        assert_eq!(held.join().unwrap().failure, Some(Code::Interrupted));
         gate.open();
     });
     assert_eq!(who(&gateway.get("/who")), "A");

@@ -193,7 +193,13 @@ fn from_nothing_to_mutual_tls_and_back(browser: &Browser, scene: &Scene, port: u
     // What is saved is in force in each worker within two seconds.
     assert!(wait_until(|| answers().then_some(())).is_some());
     let before = logins(scene);
-    it.open("page=status");
+    // The settings coming into force closes connections, too.
+    let there_is_one = wait_until(|| {
+        answers();
+        it.open("page=status");
+        (browser.count("button[value=close-all]") == 1).then_some(())
+    });
+    assert!(there_is_one.is_some(), "{}", browser.text());
     browser.press("Close all connections");
     let closed = wait_until(|| {
         it.open("page=status");

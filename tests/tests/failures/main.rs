@@ -29,6 +29,7 @@ const NOT_HERE: &[(Code, &str)] = &[
     (Code::RequestInvalid, "the web servers refuse such requests themselves; tests/tests/host.rs"),
     (Code::RequestBodyBroken, "the browser is the one that broke; tests/tests/nginx.rs"),
     (Code::Internal, "a fault of ours, of which none is known"),
+    (Code::Interrupted, "an administrator's order; tests/tests/availability.rs"),
     (Code::WorkerStopping, "a matter of microseconds at a worker's end"),
 ];
 
