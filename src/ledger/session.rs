@@ -156,6 +156,11 @@ impl SessionTable {
         }
     }
 
+    /// The milliseconds to wait before an attempt to log in is looked at; 0 for none. Counts nothing.
+    pub fn wait(&self, whose: Whose, who: &str, now: u64) -> u64 {
+        self.lock_of(whose, who, now).until.load(Ordering::Acquire).saturating_sub(now)
+    }
+
     /// Counts an attempt to log in before it is looked at, so that attempts at the same time do not slip through.
     ///
     /// # Errors

@@ -61,7 +61,9 @@ pub fn admit(clients: &Clients, accept_forwarded: bool, request: &Request) -> Op
         _ => peer,
     };
     let way = match clients.is_empty() {
-        true if address.is_loopback() && (accept_forwarded || !is_forwarded(request)) => Way::Machine,
+        true if address.is_loopback() && (accept_forwarded && forwarded.is_some() || !is_forwarded(request)) => {
+            Way::Machine
+        }
         false if clients.admit(address) => Way::Listed,
         _ => return None,
     };

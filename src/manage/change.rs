@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::access;
+use super::login;
 use super::{Trouble, Visit, token};
 use crate::identity::Identity;
 use crate::pool::configuration::Source;
@@ -440,7 +441,8 @@ fn shuts_out(visit: &Visit, profile: &Profile) -> Option<Complaint> {
         return Some(Complaint::about(&Scope::System, "System_Manager", message));
     };
     let no_password = matches!(settings.password.value, ManagementPassword::None | ManagementPassword::Unverifiable);
-    match access::need(settings, &client) == access::Need::Login && no_password && settings.users_file.is_none() {
+    let no_user = settings.users_file.as_ref().is_none_or(|file| !login::has_editor(&file.value));
+    match access::need(settings, &client) == access::Need::Login && no_password && no_user {
         true => Some(Complaint::about(&Scope::System, "Password", "nobody could log in without one: set it too")),
         false => None,
     }

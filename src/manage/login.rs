@@ -60,7 +60,7 @@ pub fn identify(
     request: &Request,
     place: &Place,
     client: &Client,
-) -> Option<Who> {
+) -> Result<Who, Unknown> {
     let address = client.address;
     let cookie = request.cookie(COOKIE).filter(|value| is_id(value));
     let found = cookie.and_then(|id| {
@@ -76,26 +76,46 @@ pub fn identify(
             is_new: false,
         })
     });
-    if found.is_some() {
-        return found;
+    if let Some(found) = found {
+        return Ok(found);
     }
     if matches!(place, Place::Api(_))
         && let Some((user, password)) = basic(request)
     {
-        let known = remembered(manage, settings, &user, &password).or_else(|| {
-            Some(remember(manage, check(manage, settings, client, &user, &password).ok()?, &user, &password))
-        })?;
+        let known = match remembered(manage, settings, &user, &password) {
+            Some(known) => known,
+            None => match check(manage, settings, client, &user, &password) {
+                Ok(known) => remember(manage, known, &user, &password),
+                Err(Denied::Wait(milliseconds)) => return Err(Unknown::Wait(milliseconds)),
+                Err(Denied::Wrong) => return Err(Unknown::LogIn),
+            },
+        };
         // No cookie, and so no session and no form: a browser never sends this by itself, since it is never asked to.
-        return Some(Who { user: Some(known.user), role: known.role, address, cookie: String::new(), is_new: true });
+        return Ok(Who { user: Some(known.user), role: known.role, address, cookie: String::new(), is_new: true });
     }
     match access::need(settings, client) {
-        Need::Login => None,
+        Need::Login => Err(Unknown::LogIn),
         Need::Nothing(role) => {
             let is_new = cookie.is_none();
             let cookie = cookie.map_or_else(new_id, str::to_owned);
-            Some(Who { user: None, role, address, cookie, is_new })
+            Ok(Who { user: None, role, address, cookie, is_new })
         }
     }
+}
+
+/// Why it is not known who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    LogIn,
+    /// Too many attempts have failed; milliseconds to wait.
+    Wait(u64),
+}
+
+/// Says for how long a program has to wait before it may try to log in again.
+pub fn wait(milliseconds: u64, language: Language) -> Response {
+    let seconds = milliseconds.div_ceil(1000).to_string();
+    let message = text::LOCKED_OUT.with(language, &[&seconds]);
+    Response::json(429, &json!({ "error": message })).with("Retry-After", &seconds)
 }
 
 /// Asks for a login.
@@ -158,6 +178,15 @@ fn check(manage: &Manage, settings: &Management, client: &Client, user: &str, pa
     let now = manage.now();
     let from = client.network();
     let subject = user.to_lowercase();
+    // Whoever is kept waiting because of others does not lock himself out by it.
+    if let Some(wait) = [(Whose::User, &subject), (Whose::Address, &from)]
+        .map(|(whose, who)| manage.sessions().wait(whose, who, now))
+        .into_iter()
+        .max()
+        .filter(|wait| *wait > 0)
+    {
+        return Err(Denied::Wait(wait));
+    }
     manage.sessions().attempt(Whose::Address, &from, now).map_err(Denied::Wait)?;
     manage.sessions().attempt(Whose::User, &subject, now).map_err(Denied::Wait)?;
     let found = stored(settings, user);
@@ -256,6 +285,11 @@ fn known(settings: &Management, user: &str) -> Option<Known> {
     }
     let mark = hash.finalize().iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte));
     Some(Known { user: name_of_session(user).to_owned(), role, mark })
+}
+
+/// Whether somebody of the users' file may change settings.
+pub fn has_editor(path: &Path) -> bool {
+    users(path).iter().any(|(_, role, _)| *role == Role::Edit)
 }
 
 /// The lines of the users' file: name, role and hash, separated by colons.

@@ -143,8 +143,9 @@ impl Manage {
         let settings = &self.profile.system.management;
         let language = Language::of(request.header("accept-language"));
         let Some(client) = access::judge(settings, request) else {
-            self.log
-                .write(Level::Info, &format!("a management page is refused to {}", access::describe(request.client)));
+            let who = format!("a management page is refused to {}", access::describe(request.client));
+            // A notice, so that a stranger who asks again and again is summed up.
+            self.log.tell(Event::new(Level::Notice, kinds::GATEWAY, "Management page refused").details(&who));
             return reply::unauthorized(request, language);
         };
         let place = Place::of(request);
@@ -158,8 +159,10 @@ impl Manage {
         if login::is_attempt(request, &place, &form) {
             return login::attempt(self, settings, request, &client, &form, language);
         }
-        let Some(who) = login::identify(self, settings, request, &place, &client) else {
-            return login::ask(settings, request, &place, &client, language);
+        let who = match login::identify(self, settings, request, &place, &client) {
+            Ok(who) => who,
+            Err(login::Unknown::LogIn) => return login::ask(settings, request, &place, &client, language),
+            Err(login::Unknown::Wait(milliseconds)) => return login::wait(milliseconds, language),
         };
         let visit = Visit { manage: self, profile: &self.profile, request, form, language, who };
         let response = visit.dispatch(&place);

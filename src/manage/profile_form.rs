@@ -191,7 +191,7 @@ fn render(visit: &Visit, scope: &Scope, document: &Document, is_new: bool, sent:
         hidden_certificate: hidden_certificate(visit, scope),
         trial: sent.trial,
         can_edit: visit.who.role >= Role::Edit,
-        can_test: visit.who.role >= Role::Operate && matches!(scope, Scope::Server(_)),
+        can_test: visit.who.role >= Role::Edit && matches!(scope, Scope::Server(_)),
     };
     Ok(Response::page(status, &page))
 }
@@ -321,7 +321,8 @@ fn save(visit: &Visit, scope: &Scope) -> Result<Response, Trouble> {
 
 /// Tries the server out with the settings of the form, which are not saved.
 fn test(visit: &Visit, scope: &Scope) -> Result<Response, Trouble> {
-    visit.require(Role::Operate)?;
+    // Settings that are not saved can name a command to run, or send stored passwords elsewhere.
+    visit.require(Role::Edit)?;
     let Scope::Server(name) = scope else { return Err(Trouble::NotFound) };
     let form = &visit.form;
     let is_new = form.get("new") == Some("1");

@@ -61,7 +61,7 @@ pub struct CertificateView {
     pub days_left: i64,
 }
 
-/// The longest that a page lets a connection take: other pages and probes of this worker wait meanwhile.
+/// The longest that a page lets a connection take.
 const LONGEST_CONNECT: Duration = Duration::from_secs(15);
 
 fn show(visit: &Visit, trial: Option<TrialView>) -> Result<Response, Trouble> {
@@ -114,6 +114,8 @@ pub fn call(visit: &Visit) -> Result<Value, Trouble> {
         Value::Null => return Ok(run(visit, saved(visit), name)?.to_json()),
         settings => entered(settings)?,
     };
+    // They can name a command to run, or send stored passwords elsewhere: as much as saving them can.
+    visit.require(Role::Edit)?;
     let scope = Scope::Server(name.to_owned());
     let before = change::read(visit)?;
     let mut after = before.clone();
