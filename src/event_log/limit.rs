@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{Event, Level};
+use super::{Event, Level, kinds};
 use crate::failure::Code;
 
 /// How often the same event is written within [`WINDOW`].
@@ -47,9 +47,10 @@ pub struct Repeats {
 }
 
 impl Limit {
-    /// Whether the event is to be written. What somebody has asked for by a verbose level always is.
+    /// Whether the event is to be written. What somebody has asked for by a verbose level always is, and so is what somebody
+    /// did on the management pages: nobody may hide one deed behind others.
     pub fn admits(&mut self, event: &Event, now: Instant) -> bool {
-        if event.level > Level::Notice {
+        if event.level > Level::Notice || event.name == kinds::AUDIT {
             return true;
         }
         let kind =

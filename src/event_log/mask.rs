@@ -159,7 +159,7 @@ impl Secrets {
         for range in ranges {
             let value = &bytes[range.clone()];
             self.note_value(value, least);
-            if value.iter().any(|byte| b"%+".contains(byte)) {
+            if value.len() <= 3 * LONGEST && value.iter().any(|byte| b"%+".contains(byte)) {
                 self.note_value(&decoded(value), least);
             }
         }
@@ -246,16 +246,20 @@ fn in_target(target: &[u8], found: &mut Vec<Range<usize>>) {
 
 /// Pairs joined by `&` or `;`, from `from` on: a query or a form.
 fn in_pairs(bytes: &[u8], from: usize, found: &mut Vec<Range<usize>>) {
-    let mut at = from;
-    for pair in bytes.get(from..).unwrap_or_default().split(|&byte| matches!(byte, b'&' | b';')) {
-        if let Some(equals) = pair.iter().position(|&byte| byte == b'=')
-            && is_secret_name(&pair[..equals])
-        {
-            // Up to the next `&`: a `;` may belong to a value that was not encoded.
-            let end = bytes[at..].iter().position(|&byte| byte == b'&').map_or(bytes.len(), |end| at + end);
-            found.push(at + equals + 1..end);
+    let mut begin = from;
+    for part in bytes.get(from..).unwrap_or_default().split(|&byte| byte == b'&') {
+        let mut at = begin;
+        for pair in part.split(|&byte| byte == b';') {
+            if let Some(equals) = pair.iter().position(|&byte| byte == b'=')
+                && is_secret_name(&pair[..equals])
+            {
+                // Up to the next `&`: a `;` may belong to a value that was not encoded. No byte is looked at twice.
+                found.push(at + equals + 1..begin + part.len());
+                break;
+            }
+            at += pair.len() + 1;
         }
-        at += pair.len() + 1;
+        begin += part.len() + 1;
     }
 }
 

@@ -4,7 +4,7 @@
 //! and those of workers that are gone. A file is written under another name first; the oldest go when there are too many.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,7 +87,10 @@ pub fn save(directory: &Path, entry: &Entry, most: usize) -> io::Result<()> {
     let fresh = directory.join(format!("{name}.new"));
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o640).open(&fresh)?;
-    let written = serde_json::to_writer(io::BufWriter::new(file), &entry.to_json()).map_err(io::Error::from);
+    let mut file = io::BufWriter::new(file);
+    let written = serde_json::to_writer(&mut file, &entry.to_json()).map_err(io::Error::from);
+    // A disk that is full may show only here.
+    let written = written.and_then(|()| file.flush());
     let kept = written.and_then(|()| fs::rename(&fresh, directory.join(format!("{name}.{EXTENSION}"))));
     if let Err(error) = kept {
         let _ = fs::remove_file(&fresh);
@@ -140,18 +143,28 @@ fn mark(request_id: &str) -> String {
 ///
 /// What could not be removed.
 pub fn clear(directory: &Path) -> io::Result<()> {
-    files(directory)?.iter().try_for_each(fs::remove_file)
+    let removed = |path: &PathBuf| match fs::remove_file(path) {
+        // Another worker was quicker.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    // Also what a worker was writing when it was killed.
+    files_with(directory, "new")?.iter().chain(&files(directory)?).try_for_each(removed)
 }
 
 /// The files of entries, newest first. None if there is no directory.
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    files_with(directory, EXTENSION)
+}
+
+fn files_with(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let listed = match fs::read_dir(directory) {
         Ok(listed) => listed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let paths = listed.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|it| it == EXTENSION)).collect();
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect();
     paths.sort_unstable_by(|one, other| other.cmp(one));
     Ok(paths)
 }

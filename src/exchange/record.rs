@@ -160,6 +160,8 @@ impl Record {
         for (name, value) in &head.headers {
             detail.secrets.note_header(name.as_bytes(), value);
         }
+        // An application may give back in a header what it got in a form.
+        detail.note_request_body();
         let masked = match bytes {
             [] => {
                 let status = format!("HTTP/1.1 {} {}\r\n", head.status, head.reason);
@@ -212,9 +214,7 @@ impl Record {
     /// The exchange is over. `complete`: the browser got all that there was; `kept`: its connection can be used again.
     pub fn end(&mut self, complete: bool, kept: bool, now: Instant) {
         let Some(mut detail) = self.detail.take() else { return };
-        let request_type = std::mem::take(&mut detail.request.content_type);
-        detail.secrets.note_body(&request_type, &detail.request.body);
-        detail.request.content_type = request_type;
+        detail.note_request_body();
         let took = now.saturating_duration_since(detail.times.start);
         let writer = Writer { log: &self.log, detail: &detail, server: self.server_name() };
         writer.dialogue(self.levels, complete, self.code, took);
@@ -427,6 +427,12 @@ impl Writer<'_> {
 }
 
 impl Detail {
+    /// Takes note of what is secret in the request's body, as far as it has come.
+    fn note_request_body(&mut self) {
+        let Detail { secrets, request, .. } = self;
+        secrets.note_body(&request.content_type, &request.body);
+    }
+
     fn shown_target(&self) -> String {
         escaped(&self.target)
     }
