@@ -311,6 +311,7 @@ impl Exchange {
                 calling.since = now;
                 if let Err(error) = calling.talk.answer_read(&piece[..taken]) {
                     let failure = calling.broken(error);
+                    tell_failure(calling.permit.pool(), self.begun, &failure);
                     self.fail(failure);
                 }
             }
@@ -414,7 +415,9 @@ impl Exchange {
                 }
             },
             State::MakeProxy { talk, permit, reused, deadline } => {
-                self.make_proxy(*talk, permit, reused, deadline, now)
+                let pool = permit.pool().clone();
+                self.make_proxy(permit, *talk, reused, deadline, now)
+                    .or_else(|failure| Ok((self.again(&pool, failure, Sent::Nothing, now)?, None)))
             }
             State::Call(calling) => {
                 let pool = calling.permit.pool().clone();
@@ -476,10 +479,7 @@ impl Exchange {
     /// The request has failed at a server: tells all workers, and goes on with the same server or the next if that can do
     /// no harm.
     fn again(&mut self, pool: &Arc<Pool>, failure: Failure, sent: Sent, now: Instant) -> Result<State, Failure> {
-        pool.tell(Event::Failed { begun: self.begun, code: failure.code });
-        if smells_of_restart(failure.code) {
-            pool.note_restart();
-        }
+        tell_failure(pool, self.begun, &failure);
         let sent = if self.response.is_some() { Sent::HeadSeen } else { sent };
         let body = match self.body {
             RequestBody::Pulled { begun: true, .. } => Body::Gone,
@@ -533,10 +533,12 @@ impl Exchange {
         }
     }
 
+    /// The permit stands before the talk, so that it is dropped after it: the socket is closed before another worker may
+    /// use the right to it.
     fn make_proxy(
         &mut self,
-        mut talk: Talk,
         permit: Permit,
+        mut talk: Talk,
         reused: bool,
         deadline: Instant,
         now: Instant,
@@ -567,16 +569,19 @@ impl Exchange {
                 .failure(Code::ApplicationError, &format!("no gateway object: status {status}, {text:?}"))),
             Ok(_) => Err(permit.pool().failure(Code::ProtocolViolation, "it did not give our gateway object a handle")),
             // The request itself has not been sent, so a stale connection costs nothing but the time.
-            Err(_) if reused => Ok((self.reopen(permit, now)?, None)),
-            Err(error) => Ok((self.not_sent(permit, &error, now)?, None)),
+            Err(_) if reused && !permit.is_interrupted() => {
+                drop(talk);
+                Ok((self.reopen(permit, now)?, None))
+            }
+            Err(error) => Err(permit.broken(&error, Stage::AwaitAnswer)),
         }
     }
 
     /// The connection broke before anything of the request was sent on it.
     fn not_sent(&mut self, permit: Permit, error: &TalkError, now: Instant) -> Result<State, Failure> {
         let pool = permit.pool().clone();
+        let failure = permit.broken(error, Stage::AwaitAnswer);
         drop(permit);
-        let failure = pool.broken(error, Stage::AwaitAnswer);
         self.again(&pool, failure, Sent::Nothing, now)
     }
 
@@ -597,8 +602,8 @@ impl Exchange {
                 Ok(()) => Ok(talk),
                 Err(error) if talk.has_sent() => {
                     let pool = permit.pool().clone();
+                    let failure = permit.broken(&TalkError::Link(error), Stage::AwaitAnswer);
                     drop((talk, permit));
-                    let failure = pool.broken(&TalkError::Link(error), Stage::AwaitAnswer);
                     return self.again(&pool, failure, Sent::Something, now);
                 }
                 Err(error) => Err(TalkError::Link(error)),
@@ -818,10 +823,7 @@ impl Calling {
     }
 
     fn broken(&self, error: TalkError) -> Failure {
-        match self.permit.is_interrupted() {
-            true => self.failure(Code::Interrupted, "an administrator had the connection closed in the middle"),
-            false => self.permit.pool().broken(&error, self.stage()),
-        }
+        self.permit.broken(&error, self.stage())
     }
 
     fn failure(&self, code: Code, what: &str) -> Failure {
@@ -835,6 +837,14 @@ impl Calling {
 }
 
 /// Failures after which the connections that were made before are not trusted: the server has probably been restarted.
+/// Tells all workers of a failure at a server.
+fn tell_failure(pool: &Pool, begun: u64, failure: &Failure) {
+    pool.tell(Event::Failed { begun, code: failure.code });
+    if smells_of_restart(failure.code) {
+        pool.note_restart();
+    }
+}
+
 fn smells_of_restart(code: Code) -> bool {
     matches!(code, Code::ConnectRefused | Code::ConnectionLost | Code::AnswerCut | Code::ServerDisconnected)
 }

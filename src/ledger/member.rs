@@ -284,10 +284,9 @@ impl Member {
             InsteadOf::Idling => (HOLD, now_ms()),
             InsteadOf::Mine(since) => (PATIENCE, since),
         };
-        // This worker's own bit may be that of another of its pools, unless it is this pool's.
-        let is_meant = |holder: Holder| !matches!(instead_of, InsteadOf::Mine(_)) || holder != self.me;
-        // Those who wait for this server and those who wait for any: neither may starve the others.
-        let both = [self.oldest(server, is_meant), self.oldest(SERVERS, is_meant)];
+        // Those who wait for this server and those who wait for any: neither may starve the others. It may be this worker
+        // itself, for another of its pools.
+        let both = [self.oldest(server, |_| true), self.oldest(SERVERS, |_| true)];
         let (since, first) = both.into_iter().flatten().min_by_key(|(since, _)| *since)?;
         (since + patience < until).then_some(first)
     }
@@ -393,6 +392,13 @@ impl Member {
     /// A line of this worker's own, for [`Member::wait`].
     pub fn new_line(&self) -> Line {
         Line(self.lines.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether no other request of this worker, of another pool, has waited longer than since then for what one at this
+    /// server needs.
+    pub fn comes_first(&self, server: usize, since: u64) -> bool {
+        let competes = |wait: &Wait| wait.lacking == Lacking::All || wait.server == server;
+        !self.waits.lock().values().any(|wait| competes(wait) && wait.oldest < since)
     }
 
     /// Says how many requests of a line wait at a server for what is lacking, and since when the oldest does. After
@@ -575,6 +581,9 @@ impl Member {
             let since = match noticed.load(Ordering::Relaxed) {
                 0 => {
                     noticed.store(now_ms(), Ordering::Relaxed);
+                    if self.ledger.silence(Holder::of_row(row)) > 0 {
+                        self.ledger.ring_all();
+                    }
                     now_ms()
                 }
                 since => since,
@@ -658,6 +667,19 @@ impl Ledger {
         let servers = layout.servers.iter().zip(&layout.places).take_while(|(row, _)| row.is_used());
         let places = servers.flat_map(|(row, places)| &places[..row.places_used()]);
         places.chain(&layout.seats).filter_map(seats::holder).map(Holder::row).collect()
+    }
+
+    /// Lets nobody pass anything more to a worker that cannot act any more, and frees what was passed to it: it never had
+    /// a connection with that. Gives how much that was.
+    fn silence(&self, holder: Holder) -> usize {
+        let layout = self.layout();
+        bits::clear(&layout.waiting, holder);
+        let mut freed = seats::take_granted(&layout.seats, holder);
+        for (server, row) in layout.servers.iter().enumerate().take_while(|(_, row)| row.is_used()) {
+            bits::clear(&row.waiting, holder);
+            freed += seats::take_granted(&layout.places[server][..row.places_used()], holder);
+        }
+        freed
     }
 
     /// Frees all that a worker has which cannot act any more. Gives how many seats and places that were.

@@ -69,6 +69,17 @@ pub fn take_away(seats: &[AtomicU32], holder: Holder) -> usize {
     seats.iter().filter(is_freed).count()
 }
 
+/// Frees what was passed on to a holder and has not been collected. Only for one that cannot act any more. Gives how many
+/// that were.
+pub fn take_granted(seats: &[AtomicU32], holder: Holder) -> usize {
+    let granted = holder.0 | GRANTED;
+    let is_freed = |seat: &&AtomicU32| {
+        seat.load(Ordering::Relaxed) == granted
+            && seat.compare_exchange(granted, FREE, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    };
+    seats.iter().filter(is_freed).count()
+}
+
 /// Who holds a seat.
 pub fn holder(seat: &AtomicU32) -> Option<Holder> {
     let word = seat.load(Ordering::Relaxed) & !GRANTED;

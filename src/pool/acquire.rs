@@ -19,8 +19,15 @@ pub struct Acquire {
 
 enum State {
     Start,
-    Queued { ticket: Ticket, until: Instant },
-    Opening { permit: Permit, opening: Box<Opening> },
+    Queued {
+        ticket: Ticket,
+        until: Instant,
+    },
+    /// Dropped in this order: the socket is closed before another worker may use the right to it.
+    Opening {
+        opening: Box<Opening>,
+        permit: Permit,
+    },
     Over,
 }
 
@@ -140,7 +147,7 @@ fn open(
         return Err(rotation::ended(&pool.server()));
     }
     let opening = Box::new(Opening::start(pool.server(), identity, resolver, waker, now));
-    Ok(State::Opening { permit, opening })
+    Ok(State::Opening { opening, permit })
 }
 
 fn seconds(duration: Duration) -> String {

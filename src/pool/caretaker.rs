@@ -20,7 +20,7 @@ use super::probe;
 use super::rotation::{self, After, Rotation};
 use super::view::View;
 use crate::event_log::{Event, Level, Log, kinds};
-use crate::ledger::{HOLD, Member, Tally};
+use crate::ledger::{HOLD, Member, Tally, now_ms};
 
 /// The running caretaker.
 #[derive(Debug)]
@@ -169,7 +169,10 @@ impl Duties {
     fn heed(&mut self, member: &Member) {
         let wishes = member.takes_wishes();
         let granted = member.takes_granted();
-        for pool in self.pools() {
+        let mut pools = self.pools();
+        // What was passed to this worker goes to whoever of all its pools has waited longest.
+        pools.sort_by_key(|pool| pool.waits_since().unwrap_or(u64::MAX));
+        for pool in pools {
             pool.serve_waiting();
             pool.ask_for_idle();
             if wishes {
@@ -220,8 +223,12 @@ impl Duties {
         let Some(interval) = pool.server().health_interval else { return };
         if pool.is_due_for_check(interval) {
             let (pool, names) = (pool.clone(), self.names.clone());
-            // If there is no thread to be had, the next round tries again, here or in another worker.
-            let _ = self.errands.submit(Box::new(move || probe::check(&pool, &names)));
+            let begun = now_ms();
+            let checked = pool.clone();
+            if self.errands.submit(Box::new(move || probe::check(&checked, &names))).is_err() {
+                // No thread is to be had: the next round tries again, here or in another worker.
+                pool.tell(super::health::Event::CheckFailed { begun, code: crate::failure::Code::ManagementBusy });
+            }
         }
     }
 }

@@ -393,6 +393,11 @@ impl Pool {
                 return;
             }
             self.announce(&state);
+            let since = state.waiting.front().map_or(0, |first| first.since);
+            if !self.member.comes_first(self.row, since) {
+                // What was passed to this worker is another pool's. The caretaker serves all of them in their turn.
+                return;
+            }
             let rights = match self.member.collect(self.row, self.limits) {
                 Ok(rights) => rights,
                 Err(lacking) if state.lacking == Some(lacking) => return,
@@ -441,6 +446,11 @@ impl Pool {
             }
         };
         Some(SessionTurn { pool: self.clone(), number })
+    }
+
+    /// Since when the oldest request waits here.
+    fn waits_since(&self) -> Option<u64> {
+        self.state.lock().waiting.front().map(|first| first.since)
     }
 
     /// Whether requests wait here.
@@ -764,6 +774,7 @@ impl Ticket {
             Place::Granted(grant) => Some(match grant {
                 Grant::Permit(rights) => Checkout::Open(self.pool.permit(rights)),
                 Grant::Connection(connection, rights) => {
+                    self.pool.member.connection(&rights).busy(now_ms());
                     let permit = self.pool.permit(rights);
                     Checkout::Idle(Box::new(Lease { connection: *connection, permit, reused: true }))
                 }
@@ -817,6 +828,14 @@ impl Drop for SessionTurn {
 impl Permit {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// What a conversation that broke on its connection means.
+    pub fn broken(&self, error: &TalkError, stage: Stage) -> Failure {
+        match self.is_interrupted() {
+            true => self.pool.failure(Code::Interrupted, "an administrator had the connection closed in the middle"),
+            false => self.pool.broken(error, stage),
+        }
     }
 
     /// Whether somebody wants its connection closed in the middle of the request.

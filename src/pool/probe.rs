@@ -16,12 +16,18 @@ use crate::wire::conversation::handle_number;
 use crate::wire::element::Element;
 use crate::wire::reader::Reader;
 
-/// Checks a server and tells its health. Blocks within `Sclera_Connect_Timeout`, twice at most.
+/// Checks a server and tells its health. Blocks within `Sclera_Connect_Timeout`, twice at most, and if all connections are
+/// in use and the server is ejected within `Queued_Request_Timeout` besides.
 pub(super) fn check(pool: &Arc<Pool>, names: &Names) {
     let begun = now_ms();
-    // With every connection at work there is nothing to spare for a check, and no need of one.
-    let Some(permit) = pool.spare_permit() else { return };
-    let event = match connect(permit, names).and_then(ping) {
+    let acquire = match pool.spare_permit() {
+        Some(permit) => Way::With(permit),
+        // The others are at work with all connections that may be: it is needed, and waits as a request does.
+        None if pool.is_ejected() => Way::Queue(pool.clone()),
+        // There is nothing to spare for a check, and no need of one.
+        None => return,
+    };
+    let event = match connect(acquire, names).and_then(ping) {
         Ok((permit, connection)) => {
             permit.put_back(connection);
             Event::CheckPassed { begun }
@@ -31,11 +37,20 @@ pub(super) fn check(pool: &Arc<Pool>, names: &Names) {
     pool.tell(event);
 }
 
-fn connect(permit: super::Permit, names: &Names) -> Result<Lease, Failure> {
+/// How a check comes by a connection.
+enum Way {
+    With(super::Permit),
+    Queue(Arc<Pool>),
+}
+
+fn connect(way: Way, names: &Names) -> Result<Lease, Failure> {
     let ready = ReadyList::new().map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     let sleeper = Sleeper::new(ready, None);
     let waker = sleeper.waker();
-    let mut acquire = Acquire::reopen(permit, names, &waker, Instant::now())?;
+    let mut acquire = match way {
+        Way::With(permit) => Acquire::reopen(permit, names, &waker, Instant::now())?,
+        Way::Queue(pool) => Acquire::start(pool, Instant::now()),
+    };
     loop {
         if let Some(lease) = acquire.drive(names, &waker, Instant::now())? {
             return Ok(lease);
