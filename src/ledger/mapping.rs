@@ -55,7 +55,8 @@ impl<T: Shared> Mapping<T> {
     /// it anew, all zeros, with mode 0640, filled by `prepare`. Who has mapped the one before keeps that.
     ///
     /// Who takes part has the file locked, shared, together with the processes it forks; who makes it anew has the one
-    /// before locked for itself. So of several who come in the same instant one makes the file and the others find it.
+    /// before locked for itself. So of several who come in the same instant one makes the file and the others find it;
+    /// but for the case that old workers of another release still hold theirs, where two may each make one.
     pub fn take_part(path: &Path, has_form: impl Fn(&T) -> bool, prepare: impl Fn(&T)) -> io::Result<Mapping<T>> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
