@@ -266,10 +266,15 @@ fn several_processes_that_write_and_rotate_at_once_lose_and_tear_no_line() {
             });
         }
     });
+    let files = || fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<PathBuf>>();
+    let all = || files().iter().flat_map(|path| records(path)).collect::<Vec<Record>>();
+    // A client has its whole answer a moment before the line about it is written, and Apache's stop ends a child
+    // where it stands: only a server that has written its last line may be stopped.
+    let told = || all().iter().filter(|record| record.text == "Response").count();
+    assert!(wait_until(|| (told() == CLIENTS * REQUESTS).then_some(())).is_some(), "{} answers are told", told());
     assert!(server.stop());
-    let files: Vec<PathBuf> = fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() >= 3, "{files:?}");
-    let all: Vec<Record> = files.iter().flat_map(|path| records(path)).collect();
+    assert!(files().len() >= 3, "{:?}", files());
+    let all = all();
     assert!(all.iter().all(|record| !record.event.is_empty()), "a line is torn");
     for text in ["Request", "Request headers", "Response headers", "Response"] {
         let ids: std::collections::HashSet<&str> =
