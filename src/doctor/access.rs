@@ -26,6 +26,13 @@ pub(super) fn checks(server: &Server, patient: &Patient<'_>) -> Vec<Check> {
     checks
 }
 
+/// The users' file of the management pages, which workers read at each login.
+pub(super) fn of_users(patient: &Patient<'_>) -> Vec<Check> {
+    let Some(file) = &patient.profile.system.management.users_file else { return Vec::new() };
+    let subject = super::named(file.place("Sclera_Manage_Users"), &file.value);
+    patient.workers.iter().map(|worker| check(&subject, &file.value, worker, patient)).collect()
+}
+
 /// Reading one file as one user.
 fn check(subject: &str, path: &Path, worker: &Worker, patient: &Patient<'_>) -> Check {
     const NAME: &str = "access";

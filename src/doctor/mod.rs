@@ -94,6 +94,7 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Check> {
     let mut checks = configuration(patient);
     checks.extend(workers::checks(patient.workers));
     checks.extend(selinux::of_the_machine(patient));
+    checks.extend(access::of_users(patient));
     for server in patient.profile.servers.iter().filter(|server| server.enabled) {
         let mut own = settings::checks(server);
         own.extend(login::checks(server));

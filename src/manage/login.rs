@@ -22,7 +22,7 @@ use super::{Manage, PAGES, Place, Request, Response, role_of, text, token};
 use crate::event_log::Level;
 use crate::ledger::session::{Whose, name_of_session, random};
 use crate::profile::file::read_bounded;
-use crate::profile::{Management, ManagementPassword, Role};
+use crate::profile::{Management, ManagementPassword, Role, UsersFile};
 
 /// What the query calls the end of a session.
 pub const LOGOUT: &str = "logout";
@@ -263,7 +263,8 @@ fn stored(settings: &Management, user: &str) -> Option<(ManagementPassword, Role
         return Some((settings.password.value.clone(), Role::Edit));
     }
     let file = settings.users_file.as_ref()?;
-    users(&file.value).into_iter().find(|(name, ..)| is_same(name, user)).map(|(_, role, hash)| (hash, role))
+    let users = UsersFile::read(&file.value).ok()?.users;
+    users.into_iter().find(|it| is_same(&it.name, user)).map(|it| (it.password, it.role))
 }
 
 /// Whether two names are one user's, as far as a session remembers names.
@@ -289,23 +290,7 @@ fn known(settings: &Management, user: &str) -> Option<Known> {
 
 /// Whether somebody of the users' file may change settings.
 pub fn has_editor(path: &Path) -> bool {
-    users(path).iter().any(|(_, role, _)| *role == Role::Edit)
-}
-
-/// The lines of the users' file: name, role and hash, separated by colons.
-fn users(path: &Path) -> Vec<(String, Role, ManagementPassword)> {
-    const LARGEST: u64 = 1024 * 1024;
-    let Ok(bytes) = read_bounded(path, LARGEST) else { return Vec::new() };
-    let text = String::from_utf8_lossy(&bytes);
-    let line = |line: &str| {
-        let mut fields = line.trim().splitn(3, ':');
-        let (name, role, hash) = (fields.next()?, Role::of(fields.next()?)?, fields.next()?);
-        match ManagementPassword::from_stored(hash) {
-            password @ ManagementPassword::Hashed(_) if !name.is_empty() => Some((name.to_owned(), role, password)),
-            _ => None,
-        }
-    };
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
+    UsersFile::read(path).is_ok_and(|file| file.users.iter().any(|user| user.role == Role::Edit))
 }
 
 fn page(settings: &Management, request: &Request, message: String, status: u16, language: Language) -> Response {

@@ -44,6 +44,7 @@ pub(crate) mod secret;
 mod server;
 pub mod store;
 pub mod text;
+mod users;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ pub use quote::{Quote, Quotes};
 pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
+pub use users::UsersFile;
 
 use crate::event_log;
 
@@ -128,7 +130,9 @@ impl Profile {
         let fragments = layers::fragments(path, &mut findings)?;
         findings.extend(std::iter::once(&text).chain(&fragments).filter_map(permissions::report));
         let layers = layers::Layers::new(&text, &fragments, environment, &mut findings);
-        reader::read(&layers, findings)
+        let mut loaded = reader::read(&layers, findings)?;
+        loaded.notices.extend(loaded.profile.system.management.users_file.iter().flat_map(users::report));
+        Ok(loaded)
     }
 
     /// As [`Profile::load`], with `bytes` as the content of the file at `path`: what would be in force if they were saved.
