@@ -7,7 +7,7 @@ use std::path::Path;
 
 use clap::Args;
 use sclera::profile::store::{self, StoreError};
-use sclera::profile::{Environment, ManagementPassword, Profile, Role};
+use sclera::profile::{Environment, ManagementPassword, Profile, Role, UsersFile};
 use zeroize::Zeroizing;
 
 use crate::{Config, Outcome, complain};
@@ -99,10 +99,25 @@ fn set_in_system(path: &Path, user: &str, hash: &str) -> Result<(), StoreError> 
 }
 
 /// Replaces or adds the user's line. The file belongs to whom CSP.ini belongs to, since the same workers read it.
+///
+/// CSP.ini says which file that is, and who writes it may want root to replace another one: only what is a users' file, or
+/// a new file beside CSP.ini, is written.
 fn set_in_file(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) -> io::Result<()> {
-    let before = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read?,
+    let before = match UsersFile::read(path) {
+        Ok(file) if file.flaws.is_empty() => fs::read_to_string(path)?,
+        Ok(file) => {
+            let (line, why) = file.flaws[0];
+            return Err(io::Error::other(format!(
+                "its line {line} {why}: is it a file of users? Correct that line first"
+            )));
+        }
+        Err(error) if error.is_absent() && is_beside(path, csp_ini)? => String::new(),
+        Err(error) if error.is_absent() => {
+            return Err(io::Error::other(
+                "there is none, and none is made away from CSP.ini: make an empty file first",
+            ));
+        }
+        Err(error) => return Err(io::Error::other(error.to_string())),
     };
     let is_other = |line: &&str| line.split(':').next().is_none_or(|name| !name.trim().eq_ignore_ascii_case(user));
     let mut lines: Vec<String> = before.lines().filter(is_other).map(str::to_owned).collect();
@@ -118,6 +133,12 @@ fn set_in_file(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) 
     }
     file.sync_all()?;
     fs::rename(&staged, path)
+}
+
+/// Whether both files are in one directory, wherever links lead.
+fn is_beside(path: &Path, other: &Path) -> io::Result<bool> {
+    let directory = |path: &Path| path.parent().unwrap_or(Path::new("/")).canonicalize();
+    Ok(directory(path)? == directory(&other.canonicalize()?)?)
 }
 
 #[cfg(test)]
