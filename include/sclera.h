@@ -183,8 +183,9 @@ typedef struct sclera_options {
     void *log_userdata;
     // Not 0: this is a first start, which makes CSP.ini if there is none. At a reload, one that has gone is an error.
     int32_t first_start;
-    // The user that the workers will run as, for whom sclera_gateway_open makes the event log. NULL: as this process, or
-    // not known.
+    // The user that the workers will run as. If this process is root, sclera_gateway_open runs the commands of CSP.ini
+    // as that user, and makes the event log for it; unless root alone can write CSP.ini and all that belongs to it, it
+    // also reads CSP.ini and opens what is named there as that user. NULL: as this process, or not known.
     const struct sclera_user *workers;
 } sclera_options;
 

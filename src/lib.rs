@@ -10,6 +10,7 @@ pub mod identity;
 pub mod ledger;
 pub mod manage;
 pub mod pool;
+pub mod privileges;
 pub mod profile;
 pub mod status;
 pub mod terminal;

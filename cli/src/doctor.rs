@@ -10,7 +10,7 @@ use sclera::doctor::{self, Findings, Patient, Verdict, workers};
 use sclera::profile::{Environment, Profile};
 use sclera::trial;
 
-use crate::{Config, Outcome, complain};
+use crate::{Config, Outcome, complain, ready};
 
 /// What to examine.
 #[derive(Debug, Args)]
@@ -67,8 +67,7 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
             loaded.profile.servers.iter().filter(|it| it.enabled).map(|it| it.name.clone()).collect();
         for name in names {
             let Some(position) = loaded.profile.server(&name) else { continue };
-            loaded.profile.run_commands_of(position);
-            let report = trial::run(loaded.profile.servers[position].clone());
+            let report = trial::run(ready::server(&loaded.profile, position, &workers));
             let place = checks.iter().rposition(|check| check.server.as_deref() == Some(name.as_str()));
             let place = place.map_or(checks.len(), |place| place + 1);
             checks.splice(place..place, doctor::connection(&name, &report));

@@ -13,7 +13,7 @@ use sclera::terminal::wrapped;
 use sclera::trial;
 use serde_json::json;
 
-use crate::{Config, Outcome, complain, errors_of};
+use crate::{Config, Outcome, complain, errors_of, ready};
 
 /// The commands below `sclera identity`.
 #[derive(Debug, Subcommand)]
@@ -84,15 +84,14 @@ fn with_server(
     work: impl FnOnce(Server, &mut dyn Write) -> io::Result<Outcome>,
 ) -> io::Result<Outcome> {
     let path = config.path();
-    let mut profile = match Profile::load(&path, &Environment::of_process()) {
+    let profile = match Profile::load(&path, &Environment::of_process()) {
         Ok(loaded) => loaded.profile,
         Err(findings) => return complain(err, errors_of(&findings)),
     };
     let Some(position) = profile.server(name) else {
         return complain(err, [format!("{} has no server {name}", path.display())]);
     };
-    profile.run_commands_of(position);
-    let server = profile.servers.swap_remove(position);
+    let server = ready::server_for_any_worker(&profile, position);
     if server.security.value != Security::Tls {
         let place = server.security.place("Connection_Security_Level");
         return complain(err, [format!("{place}: server {name} does not use TLS, and so has no certificates")]);

@@ -19,7 +19,7 @@ use sclera::terminal::wrapped;
 use sclera::trial;
 
 use crate::pki::{Authority, Bind, check_user, parameters, prepare, write_new};
-use crate::{Config, Outcome, complain};
+use crate::{Config, Outcome, complain, ready};
 
 /// The commands below `sclera setup`.
 #[derive(Debug, Subcommand)]
@@ -442,15 +442,14 @@ impl Plan {
     }
 
     fn test(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
-        let mut profile = match Profile::load(&self.config, &Environment::of_process()) {
+        let profile = match Profile::load(&self.config, &Environment::of_process()) {
             Ok(loaded) => loaded.profile,
             Err(findings) => return complain(err, findings),
         };
         let Some(position) = profile.server(&self.server) else {
             return complain(err, [format!("{} has no server {}", self.config.display(), self.server)]);
         };
-        profile.run_commands_of(position);
-        let report = trial::run(profile.servers.swap_remove(position));
+        let report = trial::run(ready::server_for_any_worker(&profile, position));
         write!(out, "\n{report}")?;
         // The other side may well not be ready yet: what was to be done here is done.
         Ok(if report.failure.is_some() { Outcome::Warned } else { Outcome::Well })

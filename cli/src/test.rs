@@ -9,7 +9,7 @@ use sclera::profile::{Environment, Profile};
 use sclera::trial;
 use zeroize::Zeroizing;
 
-use crate::{Config, Outcome, complain, errors_of};
+use crate::{Config, Outcome, complain, errors_of, ready};
 
 /// What to test.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
         Err(reason) => return complain(err, [reason]),
     };
     let path = options.config.path();
-    let mut profile = match Profile::load(&path, &environment) {
+    let profile = match Profile::load(&path, &environment) {
         Ok(loaded) => loaded.profile,
         Err(findings) => return complain(err, errors_of(&findings)),
     };
@@ -45,8 +45,7 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
         let reason = format!("{} has no server {}; it has: {}", path.display(), options.server, names.join(", "));
         return complain(err, [reason]);
     };
-    profile.run_commands_of(position);
-    let server = profile.servers.swap_remove(position);
+    let server = ready::server_for_any_worker(&profile, position);
     let disabled = (!server.enabled).then(|| {
         format!("server {} is not enabled in [SYSTEM_INDEX]: requests for it get 503 until it is", server.name)
     });

@@ -7,7 +7,7 @@ use super::acl::{self, PASS, READ};
 use super::workers::Worker;
 use super::{Check, Patient, Verdict, files_of};
 use crate::failure::Code;
-use crate::identity::check_as_user;
+use crate::privileges::as_user;
 use crate::profile::Server;
 
 pub(super) fn checks(server: &Server, patient: &Patient<'_>) -> Vec<Check> {
@@ -110,5 +110,5 @@ fn opens_as(path: &Path, worker: &Worker) -> Option<io::Result<()>> {
         return None;
     }
     let open = || std::fs::File::open(path).map(drop);
-    check_as_user(worker.uid, worker.gid, &worker.groups, open).ok()
+    as_user(&worker.account(), open).ok()
 }

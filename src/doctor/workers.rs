@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::machine::Machine;
 use super::{Check, Verdict};
+use crate::privileges::User;
 
 /// A user as whom workers read files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,13 @@ pub struct Worker {
     pub groups: Vec<u32>,
     /// How this is known.
     pub learned: String,
+}
+
+impl Worker {
+    /// As whom it runs.
+    pub fn account(&self) -> User {
+        User { uid: self.uid, gid: self.gid, groups: self.groups.clone() }
+    }
 }
 
 /// The workers' users: of those that run, else of the web servers' configurations, else the accounts that packages make.

@@ -19,21 +19,19 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Stat
 use rustix::io::Errno;
 
 use super::clock::Local;
+use crate::privileges::{Hands, User};
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// `CSP.log` in CSP.ini's directory, this one.
+    Usual(PathBuf),
     /// A file, or the directory in which `CSP.log` is.
     File(PathBuf),
     /// The standard output of the process that opened the gateway, as containers want it.
     StandardOutput,
-}
-
-/// The user and group that the workers run as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    pub uid: u32,
-    pub gid: u32,
+    /// Its standard error.
+    StandardError,
 }
 
 /// How a log file is kept.
@@ -50,7 +48,8 @@ pub struct Keeping {
 #[derive(Debug)]
 pub struct LogFile {
     keeping: Keeping,
-    owner: Option<Owner>,
+    /// As whom it is opened, made and rotated.
+    hands: Hands,
     open: Option<Open>,
     /// The path that was opened last.
     current: Option<PathBuf>,
@@ -94,10 +93,14 @@ const PIPE_LINE: usize = 4096;
 
 impl LogFile {
     /// Nothing is opened before [`LogFile::open`] or the first line.
-    pub fn new(keeping: Keeping, owner: Option<Owner>) -> LogFile {
+    pub fn new(keeping: Keeping, hands: Hands) -> LogFile {
+        let hands = match &keeping.place {
+            Place::Usual(directory) => hands.at_usual_place(directory),
+            _ => hands,
+        };
         LogFile {
             keeping,
-            owner,
+            hands,
             open: None,
             current: None,
             lost: 0,
@@ -118,14 +121,21 @@ impl LogFile {
         &self.keeping
     }
 
-    pub fn owner(&self) -> Option<Owner> {
-        self.owner
+    pub fn hands(&self) -> &Hands {
+        &self.hands
     }
 
     /// Opens it now. The process that starts the web server does, while it may create files where workers may not.
     pub fn open(&mut self) {
         if let Err(error) = self.reopen() {
-            self.trouble(format!("{} cannot be opened: {error}", self.keeping.place));
+            let as_whom = match &self.hands {
+                Hands::Own | Hands::Roots { .. } => String::new(),
+                Hands::Workers(user) => format!(
+                    " as user {}, who opens it because others than root can write CSP.ini or a directory above it",
+                    user.uid
+                ),
+            };
+            self.trouble(format!("{} cannot be opened{as_whom}: {error}", self.keeping.place));
         }
     }
 
@@ -191,7 +201,8 @@ impl LogFile {
         let size = if same { stat.map_or(0, |stat| stat.st_size as u64) } else { self.size() };
         let regular = self.open.as_ref().is_some_and(|open| open.regular);
         if size > room && regular && self.rotate_again.is_none_or(|at| now.0 >= at) {
-            match self.rotate(&path, room, now.1) {
+            let rotated = self.hands.work(|| self.rotate(&path, room, now.1)).and_then(|rotated| rotated);
+            match rotated {
                 Ok(true) => self.reopen()?,
                 Ok(false) => {}
                 Err(error) => {
@@ -210,8 +221,8 @@ impl LogFile {
     ///
     /// Where that is not allowed and files set aside would not be kept anyway, a file of twice the size is emptied instead:
     /// the log is bounded in any case.
-    fn rotate(&mut self, path: &Path, room: u64, now: SystemTime) -> io::Result<bool> {
-        let path = resolved(path)?;
+    fn rotate(&self, path: &Path, room: u64, now: SystemTime) -> io::Result<bool> {
+        let path = resolved(path, self.hands.are_roots())?;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         // A description of its own, because a lock on an inherited one would be all processes' lock.
         let lock = rustix::fs::open(&path, flags, Mode::empty())?;
@@ -236,7 +247,7 @@ impl LogFile {
         // The next file is like the last one, so that whoever could read it still can.
         if let Ok(next) = create(&path) {
             let _ = rustix::fs::fchmod(&next, Mode::from_raw_mode(held.st_mode & 0o777));
-            if rustix::process::geteuid().is_root() {
+            if self.hands.are_roots() {
                 let owner = (Some(Uid::from_raw(held.st_uid)), Some(Gid::from_raw(held.st_gid)));
                 let _ = rustix::fs::fchown(&next, owner.0, owner.1);
             }
@@ -285,13 +296,13 @@ impl LogFile {
     fn reopen(&mut self) -> io::Result<()> {
         let path = self.keeping.place.path();
         let file = match &path {
-            None => standard_output()?,
-            Some(path) => open_for_workers(path, self.owner)?,
+            None => standard_stream(&self.keeping.place)?,
+            Some(path) => self.hands.work(|| open_for_workers(path, &self.hands))??,
         };
-        self.current = path;
         let stat = rustix::fs::fstat(&file)?;
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let regular = regular && self.keeping.place != Place::StandardOutput;
+        let regular = regular && path.is_some();
+        self.current = path;
         self.open = Some(Open { file, identity: identity(&stat), regular });
         Ok(())
     }
@@ -314,14 +325,19 @@ impl Place {
     pub fn of(setting: &str, directory: &Path) -> Place {
         match setting {
             "stdout" | "/dev/stdout" => Place::StandardOutput,
-            "" => Place::File(directory.join("CSP.log")),
+            "stderr" | "/dev/stderr" => Place::StandardError,
+            "" => Place::Usual(directory.to_owned()),
             path => Place::File(directory.join(path)),
         }
     }
 
     /// The file, if it is one.
     pub fn path(&self) -> Option<PathBuf> {
-        let Place::File(path) = self else { return None };
+        let path = match self {
+            Place::Usual(directory) => return Some(directory.join("CSP.log")),
+            Place::File(path) => path,
+            Place::StandardOutput | Place::StandardError => return None,
+        };
         let is_directory = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
         Some(if is_directory { path.join("CSP.log") } else { path.clone() })
     }
@@ -331,6 +347,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.path() {
             Some(path) => path.display().fmt(f),
+            None if *self == Place::StandardError => f.write_str("the standard error"),
             None => f.write_str("the standard output"),
         }
     }
@@ -341,10 +358,12 @@ fn identity(stat: &Stat) -> (u64, u64) {
 }
 
 /// A description of our own, which can be told not to block without telling others; not every kind of output has that.
-fn standard_output() -> io::Result<OwnedFd> {
+fn standard_stream(place: &Place) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match rustix::fs::open("/proc/self/fd/1", flags, Mode::empty()) {
+    let is_error = *place == Place::StandardError;
+    match rustix::fs::open(if is_error { "/proc/self/fd/2" } else { "/proc/self/fd/1" }, flags, Mode::empty()) {
         Ok(file) => Ok(file),
+        Err(_) if is_error => io::stderr().as_fd().try_clone_to_owned(),
         Err(_) => io::stdout().as_fd().try_clone_to_owned(),
     }
 }
@@ -354,15 +373,15 @@ fn standard_output() -> io::Result<OwnedFd> {
 ///
 /// As root, nothing is done that a worker could have led us into: a link is followed only if it is root's, and the file
 /// must have one name and be root's or the workers'.
-pub fn open_for_workers(path: &Path, owner: Option<Owner>) -> io::Result<OwnedFd> {
-    let path = resolved(path)?;
-    let root = rustix::process::geteuid().is_root();
+fn open_for_workers(path: &Path, hands: &Hands) -> io::Result<OwnedFd> {
+    let root = hands.are_roots();
+    let path = resolved(path, root)?;
     let follow = if root { OFlags::NOFOLLOW } else { OFlags::empty() };
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | follow;
     for _ in 0..10 {
         match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(file) => {
-                check(&file, root, owner)?;
+                check(&file, root, hands.gives_to())?;
                 return Ok(file);
             }
             Err(Errno::NOENT) => {}
@@ -370,7 +389,7 @@ pub fn open_for_workers(path: &Path, owner: Option<Owner>) -> io::Result<OwnedFd
         }
         match create(&path) {
             Ok(file) => {
-                if let Some(owner) = owner.filter(|_| root) {
+                if let Some(owner) = hands.gives_to() {
                     rustix::fs::fchown(&file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
                 }
                 return Ok(file);
@@ -388,7 +407,7 @@ fn create(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))
 }
 
-fn check(file: &OwnedFd, root: bool, owner: Option<Owner>) -> io::Result<()> {
+fn check(file: &OwnedFd, root: bool, owner: Option<&User>) -> io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
     if !root || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(());
@@ -405,8 +424,7 @@ fn check(file: &OwnedFd, root: bool, owner: Option<Owner>) -> io::Result<()> {
 }
 
 /// The file itself, where the path is a link to it. As root only links that are root's are followed.
-fn resolved(path: &Path) -> io::Result<PathBuf> {
-    let root = rustix::process::geteuid().is_root();
+fn resolved(path: &Path, root: bool) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..8 {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -477,6 +495,7 @@ mod tests {
             ("/var/log/gateway.log", Some(PathBuf::from("/var/log/gateway.log"))),
             ("stdout", None),
             ("/dev/stdout", None),
+            ("/dev/stderr", None),
         ] {
             assert_eq!(Place::of(setting, here).path(), expected, "{setting}");
         }
@@ -486,7 +505,7 @@ mod tests {
     fn a_file_that_has_grown_is_set_aside_under_the_name_that_the_reference_gives() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("CSP.log");
-        let mut log = LogFile::new(keeping(&path, 100, false), None);
+        let mut log = LogFile::new(keeping(&path, 100, false), Hands::Own);
         let line = |letter: &str| format!("{}\n", letter.repeat(59));
         for letter in ["a", "b", "c"] {
             assert!(log.append(line(letter).as_bytes(), now()));
@@ -495,7 +514,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), line("c"));
         assert_eq!(fs::read_to_string(directory.path().join("CSP.log.old")).unwrap(), line("b"), "it is overwritten");
 
-        let mut log = LogFile::new(keeping(&path, 100, true), None);
+        let mut log = LogFile::new(keeping(&path, 100, true), Hands::Own);
         for letter in ["d", "e", "f"] {
             assert!(log.append(line(letter).as_bytes(), now()));
         }
@@ -508,8 +527,8 @@ mod tests {
     fn a_file_that_somebody_else_has_renamed_is_left_and_begun_anew() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("CSP.log");
-        let mut one = LogFile::new(keeping(&path, 1 << 20, false), None);
-        let mut other = LogFile::new(keeping(&path, 1 << 20, false), None);
+        let mut one = LogFile::new(keeping(&path, 1 << 20, false), Hands::Own);
+        let mut other = LogFile::new(keeping(&path, 1 << 20, false), Hands::Own);
         assert!(one.append(b"1\n", now()) && other.append(b"2\n", now()));
         fs::rename(&path, directory.path().join("CSP.log.1")).unwrap();
         assert!(one.append(b"3\n", now()) && other.append(b"4\n", now()));
@@ -524,7 +543,7 @@ mod tests {
     fn a_full_disk_costs_lines_that_are_counted_and_told_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("CSP.log");
-        let mut log = LogFile::new(keeping(Path::new("/dev/full"), 1 << 20, false), None);
+        let mut log = LogFile::new(keeping(Path::new("/dev/full"), 1 << 20, false), Hands::Own);
         let start = Instant::now();
         for second in 0..5 {
             for _ in 0..10 {
@@ -543,7 +562,7 @@ mod tests {
     fn a_directory_that_is_not_there_is_told_and_tried_again() {
         let directory = tempfile::tempdir().unwrap();
         let logs = directory.path().join("logs");
-        let mut log = LogFile::new(keeping(&logs.join("CSP.log"), 1 << 20, false), None);
+        let mut log = LogFile::new(keeping(&logs.join("CSP.log"), 1 << 20, false), Hands::Own);
         log.open();
         assert!(!log.append(b"x\n", now()));
         fs::create_dir(&logs).unwrap();
@@ -559,9 +578,9 @@ mod tests {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
-        let owner = Some(Owner { uid: 65_534, gid: 65_534 });
+        let owner = || Hands::Roots { workers: User { uid: 65_534, gid: 65_534, groups: Vec::new() } };
         let path = directory.path().join("CSP.log");
-        let mut log = LogFile::new(keeping(&path, 100, false), owner);
+        let mut log = LogFile::new(keeping(&path, 100, false), owner());
         log.open();
         let made = fs::metadata(&path).unwrap();
         assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o777), (65_534, 65_534, 0o640));
@@ -572,14 +591,14 @@ mod tests {
         fs::write(&target, "").unwrap();
         let link = directory.path().join("link.log");
         symlink(&target, &link).unwrap();
-        let mut log = LogFile::new(keeping(&link, 100, false), owner);
+        let mut log = LogFile::new(keeping(&link, 100, false), owner());
         assert!(log.append(b"x\n", now()), "a link of root's leads where root wants");
         lchown(&link, Some(65_534), Some(65_534)).unwrap();
-        let mut log = LogFile::new(keeping(&link, 100, false), owner);
+        let mut log = LogFile::new(keeping(&link, 100, false), owner());
         assert!(!log.append(b"y\n", now()));
         fs::remove_file(&link).unwrap();
         fs::hard_link(&target, &link).unwrap();
-        let mut log = LogFile::new(keeping(&link, 100, false), owner);
+        let mut log = LogFile::new(keeping(&link, 100, false), owner());
         assert!(!log.append(b"z\n", now()));
         assert_eq!(fs::read_to_string(&target).unwrap(), "x\n");
     }
@@ -590,7 +609,7 @@ mod tests {
         let path = directory.path().join("CSP.log");
         // A directory in the way of the name that it would get.
         fs::create_dir(directory.path().join("CSP.log.old")).unwrap();
-        let mut log = LogFile::new(keeping(&path, 100, false), None);
+        let mut log = LogFile::new(keeping(&path, 100, false), Hands::Own);
         let start = Instant::now();
         for round in 0..20 {
             assert!(log.append(&[b'x'; 50], (start + ROTATION_PAUSE * round, SystemTime::now())));

@@ -8,13 +8,14 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::file::{LogFile, News, Owner};
+use super::file::{LogFile, News, Place};
 use super::format::{self, Context, Format};
 use super::level::Levels;
 use super::limit::{Limit, Repeats};
 use super::settings::Settings;
 use super::{Event, Level, kinds, trace};
 use crate::failure::Code;
+use crate::privileges::Hands;
 
 pub(super) struct Journal {
     build: String,
@@ -78,7 +79,7 @@ impl Journal {
         }
     }
 
-    pub(super) fn configure(&self, settings: &Settings, owner: Option<Owner>, now: (Instant, SystemTime)) {
+    pub(super) fn configure(&self, settings: &Settings, hands: Option<&Hands>, now: (Instant, SystemTime)) {
         let before = {
             let mut in_force = self.in_force.write();
             let before = in_force.settings.replace(Arc::new(settings.clone()));
@@ -92,14 +93,20 @@ impl Journal {
         };
         if !settings.trace.wanted.is_empty() {
             // A worker that needs it tells what is wrong with it.
-            let _ = trace::prepare(&settings.trace.directory, owner);
+            let directory = &settings.trace.directory;
+            let hands = hands.cloned().unwrap_or_default();
+            let hands = match &settings.keeping.place {
+                Place::Usual(usual) if *directory == usual.join(trace::NAME) => hands.at_usual_place(usual),
+                _ => hands,
+            };
+            let _ = trace::prepare(directory, &hands);
         }
         let mut desk = self.desk.lock();
         desk.format = settings.format;
         if before.is_none_or(|before| before.keeping != settings.keeping) {
-            let owner = owner.or_else(|| desk.file.as_ref().and_then(LogFile::owner));
+            let hands = hands.or_else(|| desk.file.as_ref().map(LogFile::hands)).cloned().unwrap_or_default();
             let news = desk.file.take().map(|file| file.news).unwrap_or_default();
-            let mut file = LogFile::new(settings.keeping.clone(), owner);
+            let mut file = LogFile::new(settings.keeping.clone(), hands);
             file.open();
             file.news.splice(0..0, news);
             desk.file = Some(file);

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::failure::{Code, Failure};
-use file::Owner;
+use crate::privileges::Hands;
 use journal::Journal;
 use level::Levels;
 pub use settings::Settings;
@@ -136,11 +136,11 @@ impl Log {
         Log::new(|_, _| {})
     }
 
-    /// Puts settings into force: at first, which opens the file, and again whenever they have changed. `owner`: whose the
-    /// file is to be, if this process may give files away.
-    pub fn configure(&self, settings: &Settings, owner: Option<Owner>) {
+    /// Puts settings into force: at first, which opens the file, and again whenever they have changed. `hands`: as
+    /// whom files are opened and made; `None`: as before.
+    pub fn configure(&self, settings: &Settings, hands: Option<&Hands>) {
         let Some(journal) = &self.0.journal else { return };
-        journal.configure(settings, owner, now());
+        journal.configure(settings, hands, now());
         self.pass_news(journal);
     }
 

@@ -14,7 +14,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::file::Owner;
+use crate::privileges::Hands;
 
 /// One request and what became of it. Heads and bodies hold no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,18 +57,21 @@ const EXTENSION: &str = "trace";
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
+/// The usual name of the directory, beside CSP.log.
+pub const NAME: &str = "CSP.trace";
+
 /// Makes the directory, for workers that may not.
 ///
 /// # Errors
 ///
 /// Of the system.
-pub fn prepare(directory: &Path, owner: Option<Owner>) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o750).create(directory) {
+pub fn prepare(directory: &Path, hands: &Hands) -> io::Result<()> {
+    match hands.work(|| fs::DirBuilder::new().mode(0o750).create(directory))? {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
     }
-    let Some(owner) = owner.filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
+    let Some(owner) = hands.gives_to() else { return Ok(()) };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = rustix::fs::open(directory, flags, Mode::empty())?;
     Ok(rustix::fs::fchown(&made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?)
@@ -80,7 +83,7 @@ pub fn prepare(directory: &Path, owner: Option<Owner>) -> io::Result<()> {
 ///
 /// Of the system.
 pub fn save(directory: &Path, entry: &Entry, most: usize) -> io::Result<()> {
-    prepare(directory, None)?;
+    prepare(directory, &Hands::Own)?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mark = mark(&entry.request_id);
     let name = format!("{:014}-{}-{number:08}-{mark}", entry.began, std::process::id());

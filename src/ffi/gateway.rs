@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{export, failed, invalid, sclera_result, shared, sized, slice, take, text};
-use crate::event_log::file::Owner;
 use crate::event_log::{Event, Level, Log, kinds};
-use crate::identity::{Checked, Identity, check_as_user};
+use crate::identity::{Checked, Identity};
 use crate::pool::configuration::{self, Configuration};
+use crate::privileges::{Hands, User};
 use crate::profile::merge::Places;
 use crate::profile::{Environment, Profile, Security};
 
@@ -46,8 +46,9 @@ pub struct sclera_options {
     pub log_userdata: *mut c_void,
     /// Not 0: this is a first start, which makes CSP.ini if there is none. At a reload, one that has gone is an error.
     pub first_start: i32,
-    /// The user that the workers will run as, for whom sclera_gateway_open makes the event log. NULL: as this process, or
-    /// not known.
+    /// The user that the workers will run as. If this process is root, sclera_gateway_open runs the commands of CSP.ini
+    /// as that user, and makes the event log for it; unless root alone can write CSP.ini and all that belongs to it, it
+    /// also reads CSP.ini and opens what is named there as that user. NULL: as this process, or not known.
     pub workers: *const sclera_user,
 }
 
@@ -89,7 +90,7 @@ export! {
             // SAFETY: the contract.
             false => match unsafe { sized(user, "user") } {
                 // SAFETY: the contract.
-                Ok(user) => Some((user.uid, user.gid, unsafe { slice(user.groups, user.group_count) })),
+                Ok(user) => Some(unsafe { account_of(user) }),
                 Err(result) => return result,
             },
         };
@@ -138,7 +139,7 @@ struct Opening {
     software: String,
     log: Log,
     first_start: bool,
-    workers: Option<Owner>,
+    workers: Option<User>,
 }
 
 fn open(opening: Opening) -> io::Result<sclera_gateway> {
@@ -147,10 +148,12 @@ fn open(opening: Opening) -> io::Result<sclera_gateway> {
     if first_start {
         configuration::make_first(&path, &places, &log);
     }
-    let configuration = Configuration::open(&path, Environment::of_process(), places, &log)?;
+    let environment = Environment::of_process();
+    let hands = configuration::hands_for(&path, &environment, &places, workers);
+    let configuration = Configuration::open(&path, environment, places, &hands, &log)?;
     let problem = configuration.profile.as_ref().err().map(|failure| super::c_string(&failure.to_string()));
     if let Ok(profile) = &configuration.profile {
-        log.configure(&profile.system.event_log, workers);
+        log.configure(&profile.system.event_log, Some(&hands));
         let details = format!(
             "{} for {software}, configured by {}",
             concat!("Sclera ", env!("CARGO_PKG_VERSION")),
@@ -161,26 +164,29 @@ fn open(opening: Opening) -> io::Result<sclera_gateway> {
     Ok(sclera_gateway { configuration, software, log, problem })
 }
 
-fn check(path: &Path, first_start: bool, user: Option<(u32, u32, &[u32])>, log: &Log) -> sclera_result {
+fn check(path: &Path, first_start: bool, user: Option<User>, log: &Log) -> sclera_result {
     let absent = path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     if absent && first_start && path.parent().is_some_and(Path::is_dir) {
         log.write(Level::Notice, &format!("{}: there is none yet; the first start makes one", path.display()));
         return sclera_result::SCLERA_OK;
     }
-    let profile = match configuration::load(path, &Environment::of_process(), log) {
+    let environment = Environment::of_process();
+    let places = Places::of(|name| std::env::var_os(name));
+    let hands = configuration::hands_for(path, &environment, &places, user.clone());
+    let loaded = match hands.work(|| configuration::load(path, &environment, log)) {
+        Ok(loaded) => loaded,
+        Err(error) => return not_as_user(&error),
+    };
+    let profile = match loaded {
         Ok(profile) => profile,
         Err(failure) => return failed(sclera_result::SCLERA_CONFIGURATION, &failure.to_string()),
     };
     profile.commands_not_run().iter().for_each(|notice| log.write(Level::Notice, notice));
-    let checked = match user {
-        None => Ok(check_identities(&profile)),
-        Some((uid, gid, groups)) => check_as_user(uid, gid, groups, || check_identities(&profile)),
-    };
-    let checked = match checked {
+    // Whoever may write CSP.ini, it is the workers that read these files.
+    let hands = user.map_or(Hands::Own, Hands::Workers);
+    let checked = match hands.work(|| check_identities(&profile)) {
         Ok(checked) => checked,
-        Err(error) => {
-            return failed(sclera_result::SCLERA_SYSTEM, &format!("cannot check as the workers' user: {error}"));
-        }
+        Err(error) => return not_as_user(&error),
     };
     checked.errors.iter().for_each(|failure| log.write(Level::Error, &failure.to_string()));
     checked.warnings.iter().for_each(|failure| log.write(Level::Warning, &failure.to_string()));
@@ -190,6 +196,19 @@ fn check(path: &Path, first_start: bool, user: Option<(u32, u32, &[u32])>, log: 
         None => sclera_result::SCLERA_OK,
         Some(first) => failed(sclera_result::SCLERA_CONFIGURATION, &first.to_string()),
     }
+}
+
+fn not_as_user(error: &io::Error) -> sclera_result {
+    failed(sclera_result::SCLERA_SYSTEM, &format!("cannot check as the workers' user: {error}"))
+}
+
+/// # Safety
+///
+/// The contract holds for `user`.
+unsafe fn account_of(user: sclera_user) -> User {
+    // SAFETY: the contract.
+    let groups = unsafe { slice(user.groups, user.group_count) };
+    User { uid: user.uid, gid: user.gid, groups: groups.to_vec() }
 }
 
 fn check_identities(profile: &Profile) -> Checked {
@@ -236,7 +255,8 @@ unsafe fn read_options(options: *const sclera_options) -> Result<Opening, sclera
         // SAFETY: the contract.
         false => unsafe { sized(options.workers, "options.workers") }.map(Some)?,
     };
-    let workers = workers.map(|user| Owner { uid: user.uid, gid: user.gid });
+    // SAFETY: the contract.
+    let workers = workers.map(|user| unsafe { account_of(user) });
     Ok(Opening { path, software, log, first_start: options.first_start != 0, workers })
 }
 

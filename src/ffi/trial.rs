@@ -53,7 +53,7 @@ export! {
         let Some(position) = profile.server(server) else {
             return failed(sclera_result::SCLERA_CONFIGURATION, &format!("{config} has no server {server}"));
         };
-        profile.run_commands_of(position);
+        profile.run_commands_of(position, None);
         let report = trial::run(profile.servers.swap_remove(position));
         let failure = report.failure.as_ref().map(|failure| (failure.code, c_string(&failure.to_string())));
         let (text, json) = (report.to_string(), report.to_json().to_string());

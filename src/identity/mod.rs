@@ -3,7 +3,6 @@
 //! [`credential()`] says how the login is done. [`Identity::load`] reads what TLS needs, checks it as one set, and makes the
 //! one rustls configuration that all connections of the server share.
 
-mod access;
 mod chain;
 pub mod cipher_string;
 mod credential;
@@ -20,7 +19,6 @@ mod verification;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use access::check_as_user;
 pub use credential::{Credential, credential};
 pub use flaw::{Flaw, describe};
 pub use inspect::{Facts, implausible_user};

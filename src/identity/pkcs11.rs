@@ -40,6 +40,7 @@ mod hardware {
     use sha2::{Digest, Sha256, Sha384};
 
     use super::{Arc, SigningKey};
+    use crate::privileges::is_roots_alone;
 
     /// Modules in use, by path and process: a module must be initialised once, and anew after a fork.
     static MODULES: LazyLock<Mutex<HashMap<(u32, PathBuf), Pkcs11>>> = LazyLock::new(Mutex::default);
@@ -98,6 +99,13 @@ mod hardware {
             return Ok(module.clone());
         }
         let problem = |error: Error| format!("module {}: {error}", path.display());
+        // CSP.ini names it, and the check before a start runs as root.
+        if rustix::process::geteuid().is_root() && !is_roots_alone(path) {
+            let path = path.display();
+            return Err(format!(
+                "others than root can write module {path} or a directory above it, so root does not load it"
+            ));
+        }
         let module = Pkcs11::new(path).map_err(problem)?;
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}

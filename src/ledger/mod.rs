@@ -139,6 +139,11 @@ impl Ledger {
         Ok(Arc::new(Ledger { mapping: new_anonymous()?, path: None, own_rows: Mutex::default() }))
     }
 
+    /// When it was made, to the second: when the first of the processes that share it started.
+    pub fn made_at(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.layout().made.load(Ordering::Relaxed))
+    }
+
     /// The servers that sessions belong to.
     pub fn sticky(&self) -> &StickyTable {
         &self.layout().sticky

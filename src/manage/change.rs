@@ -414,7 +414,7 @@ fn unusable_servers(source: &Source, before: &Document, mut after: Profile) -> V
     let positions: Vec<usize> = (0..after.servers.len()).filter(|&position| is_new(position, &after)).collect();
     let mut complaints = Vec::new();
     for position in positions {
-        after.run_commands_of(position);
+        after.run_commands_of(position, None);
         let server = &after.servers[position];
         if let Err(failure) = Identity::load(server, 0) {
             let rows = parameter::ALL.iter().filter(|row| row.section == SectionKind::Server);

@@ -96,7 +96,7 @@ fn saved(visit: &Visit) -> Profile {
 /// Tries a server of a profile out.
 fn run(visit: &Visit, mut profile: Profile, name: &str) -> Result<Report, Trouble> {
     let position = profile.server(name).ok_or(Trouble::NotFound)?;
-    profile.run_commands_of(position);
+    profile.run_commands_of(position, None);
     let mut server = profile.servers.swap_remove(position);
     server.connect_timeout = server.connect_timeout.min(LONGEST_CONNECT);
     let disabled = (!server.enabled).then(|| text::IS_DISABLED.with(visit.language, &[&server.name]));

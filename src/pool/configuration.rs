@@ -10,6 +10,7 @@ use crate::event_log::{Event, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
 use crate::ledger::Ledger;
+use crate::privileges::{Hands, User};
 use crate::profile::merge::{self, Places};
 use crate::profile::parameter;
 use crate::profile::store::{self, ReadOnly};
@@ -28,20 +29,30 @@ pub struct Configuration {
 
 impl Configuration {
     /// Reads CSP.ini, and runs the commands that give passwords. Before that a staged file is merged into it, and what
-    /// the file itself asks for is done: the line `RELOAD` is removed, and passwords are encoded.
+    /// the file itself asks for is done: the line `RELOAD` is removed, and passwords are encoded. `hands` say as whom.
     ///
     /// # Errors
     ///
-    /// If the system has no memory for the workers to share.
-    pub fn open(path: &Path, environment: Environment, places: Places, log: &Log) -> io::Result<Configuration> {
-        attend_to(path, &places, log);
-        let watch = Watch::new(path, environment, places);
-        let profile = load_to_use(path, &watch.environment, watch.debug_since(), log).map(Arc::new);
-        let directory = match &profile {
-            Ok(profile) => profile.system.runtime_directory.clone(),
-            Err(_) => PathBuf::from(parameter::SCLERA_RUNTIME_DIRECTORY.default),
-        };
-        let (ledger, why) = Ledger::of(path, &directory)?;
+    /// If the system has no memory for the workers to share, or no thread.
+    pub fn open(
+        path: &Path,
+        environment: Environment,
+        places: Places,
+        hands: &Hands,
+        log: &Log,
+    ) -> io::Result<Configuration> {
+        let (mut watch, loaded) = hands.work(|| {
+            attend_to(path, &places, log);
+            let watch = Watch::new(path, environment, places);
+            let loaded = load(path, &watch.environment, log);
+            (watch, loaded)
+        })?;
+        let usual = Path::new(parameter::SCLERA_RUNTIME_DIRECTORY.default);
+        let directory = loaded.as_ref().map_or(usual, |profile| &profile.system.runtime_directory).to_owned();
+        let makers = if directory == usual { hands.at_usual_place(usual) } else { hands.clone() };
+        let (ledger, why) = makers.work(|| Ledger::of(path, &directory))??;
+        watch.since = ledger.made_at();
+        let profile = loaded.map(|profile| Arc::new(ready(profile, watch.debug_since(), hands)));
         if let Some(error) = why {
             let what = "cannot hold the ledger (Sclera_Runtime_Directory); the workers share it all the same, but \
                         `sclera status` cannot see it";
@@ -93,12 +104,18 @@ pub struct Source {
     pub environment: Environment,
 }
 
-/// Reads CSP.ini as [`load`] does, and runs the commands that give passwords.
-fn load_to_use(path: &Path, environment: &Environment, debug_since: SystemTime, log: &Log) -> Result<Profile, Failure> {
-    let mut profile = load(path, environment, log)?;
+/// As whom the process that opens the gateway does what the files ask for.
+pub fn hands_for(path: &Path, environment: &Environment, places: &Places, workers: Option<User>) -> Hands {
+    // Whoever can make fragments can write settings, also if there is none yet.
+    let fragments = path.with_added_extension("d");
+    Hands::to_obey(&files_of(path, environment, places), &fragments, workers)
+}
+
+/// The profile as it is used: the time of what is dangerous for long runs, and commands have given their passwords.
+fn ready(mut profile: Profile, debug_since: SystemTime, hands: &Hands) -> Profile {
     profile.debug_since(debug_since);
-    profile.run_commands();
-    Ok(profile)
+    profile.run_commands(hands.workers());
+    profile
 }
 
 /// Reads CSP.ini and logs every finding. The failure is the one that requests get.
@@ -193,14 +210,14 @@ pub struct Watch {
     environment: Environment,
     places: Places,
     files: Watched,
-    /// When the web server started, or last read its own configuration.
-    opened: SystemTime,
+    /// When the first of the workers that share their state now started: a reload does not change it.
+    since: SystemTime,
 }
 
 impl Watch {
     fn new(path: &Path, environment: Environment, places: Places) -> Watch {
         let files = Watched::new(stamps_of(path, &environment, &places));
-        Watch { path: path.to_owned(), environment, places, files, opened: SystemTime::now() }
+        Watch { path: path.to_owned(), environment, places, files, since: SystemTime::now() }
     }
 
     /// Whether there is something new to load, and the files have come to rest. Each change is told once.
@@ -220,13 +237,14 @@ impl Watch {
         attend_to(&self.path, &self.places, log);
         // Our own writing is no reason to load again.
         self.has_changed();
-        load_to_use(&self.path, &self.environment.refreshed(), self.debug_since(), log)
+        let profile = load(&self.path, &self.environment.refreshed(), log)?;
+        Ok(ready(profile, self.debug_since(), &Hands::Own))
     }
 
     /// From when dangerous settings count their time: the web server's start, or the last change if that was later. It is
     /// the same for all workers, also for one that starts later.
     fn debug_since(&self) -> SystemTime {
-        youngest(&self.stamps()).clamp(self.opened, self.opened.max(SystemTime::now()))
+        youngest(&self.stamps()).clamp(self.since, self.since.max(SystemTime::now()))
     }
 
     /// CSP.ini.
@@ -240,9 +258,13 @@ impl Watch {
 }
 
 fn stamps_of(path: &Path, environment: &Environment, places: &Places) -> Stamps {
-    let fragments = fragment_files(path);
-    let files = std::iter::once(path).chain(fragments.iter().map(PathBuf::as_path));
-    stamps(files.chain(environment.files()).chain(places.staged.as_deref()))
+    stamps(files_of(path, environment, places).iter().map(PathBuf::as_path))
+}
+
+/// All files that settings come from.
+fn files_of(path: &Path, environment: &Environment, places: &Places) -> Vec<PathBuf> {
+    let others = environment.files().chain(places.staged.as_deref()).map(Path::to_owned);
+    std::iter::once(path.to_owned()).chain(fragment_files(path)).chain(others).collect()
 }
 
 #[cfg(test)]

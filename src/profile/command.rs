@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use zeroize::Zeroizing;
 
+use crate::privileges::{User, run_as_user};
+
 /// Why a command gave no password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandFailure {
@@ -44,18 +46,18 @@ impl std::fmt::Display for CommandFailure {
 const LARGEST_OUTPUT: usize = 4096;
 
 /// Runs the command in `/bin/sh` and gives what it prints, without its last line end. Its standard error is the web
-/// server's, which is usually the error log.
+/// server's, which is usually the error log. It runs as `user`, if this process is root; `None`: as this process.
 ///
 /// The status comes after the output, in the same pipe: nginx's workers collect every child of theirs themselves, and
 /// would take it from us.
-pub(super) fn run(command: &str, limit: Duration) -> Result<Zeroizing<String>, CommandFailure> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", r#"(eval "$1"); printf '\0%d' "$?""#, "sh", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|_| CommandFailure::NotRun)?;
+pub(super) fn run(command: &str, limit: Duration, user: Option<&User>) -> Result<Zeroizing<String>, CommandFailure> {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", r#"(eval "$1"); printf '\0%d' "$?""#, "sh", command]);
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    if let Some(user) = user {
+        run_as_user(&mut shell, user);
+    }
+    let mut child = shell.spawn().map_err(|_| CommandFailure::NotRun)?;
     let output = match child.stdout.take() {
         Some(pipe) => read_until(pipe, Instant::now() + limit),
         None => Err(CommandFailure::NotRun),
@@ -140,7 +142,7 @@ mod tests {
             ("head -c 5000 /dev/zero | tr '\\0' x", Err(CommandFailure::NotAPassword)),
             ("head -c 5000000 /dev/zero | tr '\\0' x", Err(CommandFailure::NotAPassword)),
         ] {
-            let outcome = run(command, Duration::from_secs(20));
+            let outcome = run(command, Duration::from_secs(20), None);
             assert_eq!(outcome.as_ref().map(|text| text.as_str()), expected.as_ref().map(|text| *text), "{command}");
         }
     }
@@ -150,7 +152,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
         let command = format!("sleep 600 & echo $! > {}; echo started; sleep 600", file.display());
-        assert_eq!(run(&command, Duration::from_millis(300)), Err(CommandFailure::Late));
+        assert_eq!(run(&command, Duration::from_millis(300), None), Err(CommandFailure::Late));
         let pid = std::fs::read_to_string(file).unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         // Until init has collected it, it is a zombie.

@@ -69,6 +69,7 @@ pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, 
 pub use users::UsersFile;
 
 use crate::event_log;
+use crate::privileges::User;
 
 /// What one CSP.ini says.
 #[derive(Clone, Debug)]
@@ -161,16 +162,18 @@ impl Profile {
 
     /// Runs the commands that give passwords of enabled servers, one after the other, each within
     /// `Sclera_Password_Command_Timeout`. One that gives none makes its server unusable ([`Server::unusable`]).
-    pub fn run_commands(&mut self) {
+    ///
+    /// They run as `user`, the workers', if this process is root; `None`: as this process.
+    pub fn run_commands(&mut self, user: Option<&User>) {
         let limit = self.system.password_command_timeout;
-        self.servers.iter_mut().filter(|server| server.enabled).for_each(|server| server.run_commands(limit));
+        self.servers.iter_mut().filter(|server| server.enabled).for_each(|server| server.run_commands(limit, user));
     }
 
     /// The same for one server, enabled or not.
-    pub fn run_commands_of(&mut self, server: usize) {
+    pub fn run_commands_of(&mut self, server: usize, user: Option<&User>) {
         let limit = self.system.password_command_timeout;
         if let Some(server) = self.servers.get_mut(server) {
-            server.run_commands(limit);
+            server.run_commands(limit, user);
         }
     }
 

@@ -23,6 +23,7 @@ use crate::event_log::file::{Keeping, Place};
 use crate::event_log::format::Format;
 use crate::event_log::level::Levels;
 use crate::event_log::settings::Trace;
+use crate::event_log::trace;
 use crate::failure::Code;
 
 /// The most findings that are reported of one file.
@@ -151,7 +152,7 @@ impl<'a> Reader<'a> {
             debug_since: None,
             trace: Trace {
                 wanted,
-                directory: directory.unwrap_or_else(|| beside.unwrap_or(self.directory.clone()).join("CSP.trace")),
+                directory: directory.unwrap_or_else(|| beside.unwrap_or(self.directory.clone()).join(trace::NAME)),
                 entries: self.own(self.system, &row::SCLERA_TRACE_ENTRIES, number).value as usize,
                 body: size(self.own(self.system, &row::SCLERA_TRACE_BODY_SIZE, bytes).value),
             },

@@ -34,7 +34,7 @@ use (`src/profile/parameter.rs`); `make docs` writes it anew.
 - A change of the files is in force within two seconds, in every worker, as a whole or not at all. What needs a restart of the
   web server is marked.
 - A password may stand in clear text, as `]]]` and its base64 (which hides it from a glance, no more), or as `{command}`, a
-  shell command whose output it is: run once by the user who starts the web server, and again by the workers' user when the
+  shell command whose output it is: run by the workers' user, at the start and when the
   file has changed; `-t` and `sclera check` do not run it. With `Sclera_Encode_Passwords=1` clear text is encoded at the start; the file is not
   written for it otherwise, as it is by the original.
 ";

@@ -11,6 +11,7 @@ use super::ManagementPassword;
 use super::command::{self, CommandFailure};
 use super::edit::{Change, Document, EditError};
 use super::parameter::{self as row, Kind, Parameter, SectionKind};
+use crate::privileges::User;
 
 /// A password as the profile holds it. Has no `Display`, and its `Debug` prints nothing of it.
 ///
@@ -83,9 +84,10 @@ impl Secret {
     }
 
     /// Runs the `{command}`, if it is one, and is its output from then on; within `limit`, or a failure.
-    pub(super) fn run_command(&mut self, limit: Duration) {
+    /// As [`command::run`] says, as `user`.
+    pub(super) fn run_command(&mut self, limit: Duration, user: Option<&User>) {
         if let Content::Command(command) = &self.0 {
-            self.0 = match command::run(command, limit) {
+            self.0 = match command::run(command, limit, user) {
                 Ok(password) => Content::Clear(password),
                 Err(failure) => Content::CommandFailed(failure),
             };
@@ -185,7 +187,7 @@ mod tests {
             ("echo secret", Ok("echo secret")),
         ] {
             let mut secret = Secret::from_stored(stored);
-            secret.run_command(Duration::from_secs(20));
+            secret.run_command(Duration::from_secs(20), None);
             assert_eq!(secret.reveal(), expected, "{stored}");
             assert!(!secret.is_empty());
         }

@@ -11,6 +11,7 @@ use super::mark::Mark;
 use super::secret::{Secret, Unusable};
 use crate::event_log::level::Levels;
 use crate::failure::{Code, Failure};
+use crate::privileges::User;
 
 /// One server access profile, complete: defaults and the values inherited from `[SYSTEM]` are filled in.
 #[derive(Clone, Debug)]
@@ -272,10 +273,10 @@ impl Server {
     }
 
     /// Runs the commands that give passwords, each within `limit`.
-    pub(super) fn run_commands(&mut self, limit: Duration) {
-        self.password.value.run_command(limit);
+    pub(super) fn run_commands(&mut self, limit: Duration, user: Option<&User>) {
+        self.password.value.run_command(limit, user);
         if let Some(password) = &mut self.tls.key_password {
-            password.value.run_command(limit);
+            password.value.run_command(limit, user);
         }
     }
 }

@@ -65,6 +65,10 @@ impl Scene {
         }
         let scene = Scene { superserver: None, directory, port };
         let run = scene.directory().join("run");
+        fs::create_dir(&run).expect("a fresh directory");
+        if let Some((uid, gid)) = worker_user() {
+            chown(&run, Some(uid), Some(gid)).expect("root may");
+        }
         scene.edit_csp_ini(|text| {
             text.replacen("[SYSTEM]\n", &format!("[SYSTEM]\nSclera_Runtime_Directory={}\n", run.display()), 1)
         });
