@@ -188,17 +188,18 @@ impl Journal {
     fn expire(&self, now: SystemTime) -> Option<String> {
         let is_due = |in_force: &InForce| {
             let settings = in_force.settings.as_ref()?;
-            let dangerous = settings.levels.is_dangerous() || !settings.trace.wanted.is_empty();
-            let over = !in_force.expired && dangerous && settings.debug_until().is_some_and(|end| now >= end);
-            over.then(|| settings.debug_expiry.as_secs())
+            let dangerous = !in_force.expired && !settings.dangerous.is_empty();
+            (dangerous && settings.debug_until().is_some_and(|end| now >= end)).then(|| settings.clone())
         };
         is_due(&self.in_force.read())?;
         let mut in_force = self.in_force.write();
-        let seconds = is_due(&in_force)?;
+        let settings = is_due(&in_force)?;
         in_force.expired = true;
         Some(format!(
-            "levels of Env_Parameters that record bodies, and Sclera_Trace, have ended after {seconds} seconds \
-             (Sclera_Debug_Expiry); changing CSP.ini begins them again, and removing them is better"
+            "what records bodies or keys has ended after {} seconds (Sclera_Debug_Expiry): {}; changing CSP.ini begins it \
+             again, and removing it is better",
+            settings.debug_expiry.as_secs(),
+            settings.dangerous.join(", ")
         ))
     }
 
@@ -305,6 +306,7 @@ mod tests {
             largest_body: 1 << 18,
             debug_expiry: Duration::from_secs(3600),
             debug_since: None,
+            dangerous: Vec::new(),
             trace: Trace::default(),
         }
     }
@@ -335,8 +337,11 @@ mod tests {
         let journal = Journal::new("");
         let start = SystemTime::now();
         let at = |seconds| (Instant::now(), start + Duration::from_secs(seconds));
-        let armed =
-            |since| Settings { debug_since: Some(start + Duration::from_secs(since)), ..settings(&path, "ev9rT") };
+        let armed = |since| Settings {
+            debug_since: Some(start + Duration::from_secs(since)),
+            dangerous: vec!["Env_Parameters of [SYSTEM]".to_owned(), "Sclera_Key_Log_File of [LOCAL]".to_owned()],
+            ..settings(&path, "ev9rT")
+        };
         journal.configure(&armed(0), None, at(0));
         let levels = |seconds| journal.levels(|| at(seconds).1);
         assert_eq!(levels(3599), Levels::parse("ev9rT").levels);
@@ -344,7 +349,8 @@ mod tests {
         assert_eq!(levels(3600), Levels::parse("ev3").levels, "even before the caretaker has looked");
         let own = Some(Levels::parse("T").levels);
         assert_eq!(journal.levels_for(own, || at(3600).1).raw, Levels::default().raw);
-        assert!(journal.tick(at(3601)).is_some_and(|text| text.contains("3600 seconds")));
+        let says = journal.tick(at(3601)).unwrap_or_default();
+        assert!(says.contains("3600 seconds (Sclera_Debug_Expiry): Env_Parameters of [SYSTEM], Sclera_Key"), "{says}");
         assert_eq!(journal.tick(at(3602)), None);
         assert_eq!(lines(&path).len(), 1);
         journal.configure(&armed(4000), None, at(4000));

@@ -22,6 +22,8 @@ pub struct Settings {
     pub debug_expiry: Duration,
     /// From when that counts; `None` if it never ends, as in a program that ends itself.
     pub debug_since: Option<SystemTime>,
+    /// The settings that end then, such as `Env_Parameters of [SYSTEM]`; those of servers, too.
+    pub dangerous: Vec<String>,
     pub trace: Trace,
 }
 

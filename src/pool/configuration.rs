@@ -272,6 +272,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_reload_does_not_give_what_is_dangerous_its_time_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("CSP.ini");
+        std::fs::write(&path, "[SYSTEM]\nEnv_Parameters=v9\nSclera_Runtime_Directory=run\n").unwrap();
+        let of_last_week = SystemTime::now() - std::time::Duration::from_secs(7 * 24 * 3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(of_last_week).unwrap();
+        let open = || {
+            let (environment, places) = (Environment::none(), Places::default());
+            Configuration::open(&path, environment, places, &Hands::Own, &Log::silent()).unwrap()
+        };
+        let since =
+            |configuration: &Configuration| configuration.profile.as_ref().unwrap().system.event_log.debug_since;
+        let (first, second) = (open(), open());
+        assert_eq!(since(&first), Some(first.ledger.made_at()));
+        assert_eq!(since(&second), since(&first));
+    }
+
+    #[test]
     fn a_change_is_told_once_and_only_when_the_files_have_come_to_rest() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("CSP.ini");

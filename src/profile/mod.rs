@@ -193,6 +193,21 @@ impl Profile {
         self.system.event_log.debug_since = Some(since);
         let until = self.system.event_log.debug_until();
         self.servers.iter_mut().for_each(|server| server.debug_until = until);
+        self.system.event_log.dangerous = self.dangerous_settings();
+    }
+
+    /// The settings that are dangerous for long.
+    fn dangerous_settings(&self) -> Vec<String> {
+        let log = &self.system.event_log;
+        let levels = log.levels.is_dangerous().then(|| "Env_Parameters of [SYSTEM]".to_owned());
+        let trace = (!log.trace.wanted.is_empty()).then(|| "Sclera_Trace".to_owned());
+        let of_servers = self.servers.iter().filter(|server| server.enabled).flat_map(|server| {
+            let own_levels = server.log_levels.filter(|levels| levels.is_dangerous()).map(|_| "Env_Parameters");
+            let key_log = server.tls.key_log_file.as_ref().map(|_| "Sclera_Key_Log_File");
+            let named = |key: &str| format!("{key} of [{}]", server.name);
+            own_levels.into_iter().chain(key_log).map(named).collect::<Vec<_>>()
+        });
+        levels.into_iter().chain(trace).chain(of_servers).collect()
     }
 
     /// The index of the server of this name, compared without regard to case.
@@ -389,6 +404,18 @@ mod tests {
         assert_eq!(server.address.value, "::1");
         assert_eq!(server.tls.certificate_file.unwrap().value, Path::new("/etc/tls/a.pem"));
         assert_eq!(server.tls.ca_file.unwrap().value, Path::new("/ca.pem"));
+    }
+
+    #[test]
+    fn whatever_is_dangerous_for_long_is_named_also_in_servers() {
+        let text = "[SYSTEM]\nEnv_Parameters=v9\nSclera_Trace=/csp\n[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\nC=Disabled\n\
+                    [A]\nIp_Address=a\nEnv_Parameters=v6\nSclera_Key_Log_File=keys\n[B]\nIp_Address=b\nEnv_Parameters=v2\n\
+                    [C]\nIp_Address=c\nSclera_Key_Log_File=keys\n";
+        let mut profile = Profile::parse(Path::new("/etc/CSP.ini"), text.as_bytes()).unwrap().profile;
+        profile.debug_since(SystemTime::now());
+        let expected =
+            ["Env_Parameters of [SYSTEM]", "Sclera_Trace", "Env_Parameters of [A]", "Sclera_Key_Log_File of [A]"];
+        assert_eq!(profile.system.event_log.dangerous, expected);
     }
 
     #[test]

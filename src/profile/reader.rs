@@ -150,6 +150,7 @@ impl<'a> Reader<'a> {
             largest_body: size(self.own(self.system, &row::MAXIMUM_LOGGED_REQUEST_SIZE, bytes).value),
             debug_expiry: self.own(self.system, &row::SCLERA_DEBUG_EXPIRY, seconds).value,
             debug_since: None,
+            dangerous: Vec::new(),
             trace: Trace {
                 wanted,
                 directory: directory.unwrap_or_else(|| beside.unwrap_or(self.directory.clone()).join(trace::NAME)),
