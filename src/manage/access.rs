@@ -16,6 +16,8 @@ use crate::profile::{Clients, Management, Role};
 pub struct Client {
     pub address: IpAddr,
     pub way: Way,
+    /// It called the pages by a name that no other site can give to a page of its own.
+    pub by_own_name: bool,
 }
 
 /// Why it may.
@@ -38,16 +40,18 @@ pub enum Need {
 
 /// The client, if it may ask; `None` for strangers.
 pub fn judge(settings: &Management, request: &Request) -> Option<Client> {
-    let client = admit(&settings.clients.value, settings.accept_forwarded, request)?;
+    let (address, way) = admit(&settings.clients.value, settings.accept_forwarded, request)?;
+    let client = Client { address, way, by_own_name: is_own_host(request, &settings.hosts) };
     match need(settings, &client) {
-        // Without a login, a page of another site whose name leads here would be let in with its reader's address.
-        Need::Nothing(_) if client.way == Way::Machine && !is_own_host(request) => None,
+        // Without a login, a page of another site whose name leads here would be let in with its reader's address. It is
+        // not let in at all, or where administrators may use any name, it does no harm.
+        Need::Nothing(_) if client.way == Way::Machine && !client.by_own_name => None,
         _ => Some(client),
     }
 }
 
-/// The client, if its address is one of `clients`; if they are blank, if it is the machine itself.
-pub fn admit(clients: &Clients, accept_forwarded: bool, request: &Request) -> Option<Client> {
+/// The client's address, if it is one of `clients`; if they are blank, if it is the machine itself.
+pub fn admit(clients: &Clients, accept_forwarded: bool, request: &Request) -> Option<(IpAddr, Way)> {
     let peer = request.client?.to_canonical();
     let forwarded = request.all("x-forwarded-for").last().and_then(|list| list.split(',').next_back());
     let address = match forwarded {
@@ -67,13 +71,17 @@ pub fn admit(clients: &Clients, accept_forwarded: bool, request: &Request) -> Op
         false if clients.admit(address) => Way::Listed,
         _ => return None,
     };
-    Some(Client { address, way })
+    Some((address, way))
 }
 
 /// Whether a client has to log in.
 pub fn need(settings: &Management, client: &Client) -> Need {
     let exempt = settings.no_login_for_listed && client.way == Way::Listed;
-    if settings.has_login() && !exempt { Need::Login } else { Need::Nothing(settings.role_without_login) }
+    match settings.has_login() && !exempt {
+        true => Need::Login,
+        false if client.by_own_name => Need::Nothing(settings.role_without_login),
+        false => Need::Nothing(Role::View),
+    }
 }
 
 /// Whether a request that asks for a change comes from our own pages, as far as the browser tells. A program that is no
@@ -102,7 +110,7 @@ fn is_forwarded(request: &Request) -> bool {
 }
 
 /// Whether the browser was told an address, or a name of this machine that others cannot give to theirs.
-fn is_own_host(request: &Request) -> bool {
+fn is_own_host(request: &Request, hosts: &[String]) -> bool {
     let Some(host) = request.header("host") else { return true };
     let bare = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -110,7 +118,11 @@ fn is_own_host(request: &Request) -> bool {
     };
     let bare = bare.trim_end_matches('.').to_ascii_lowercase();
     let node = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    bare.parse::<IpAddr>().is_ok() || bare == "localhost" || bare.ends_with(".localhost") || bare == node
+    bare.parse::<IpAddr>().is_ok()
+        || bare == "localhost"
+        || bare.ends_with(".localhost")
+        || bare == node
+        || hosts.contains(&bare)
 }
 
 /// An address of `X-Forwarded-For`, which may have a port.
@@ -156,6 +168,9 @@ mod tests {
             ("", "127.0.0.1", vec![("Via", "1.1 proxy")], None),
             (accept, "127.0.0.1", vec![(XFF, "203.0.113.9")], None),
             (accept, "127.0.0.1", vec![(XFF, "127.0.0.1")], Some("127.0.0.1")),
+            (accept, "127.0.0.1", vec![], Some("127.0.0.1")),
+            (accept, "127.0.0.1", vec![("Forwarded", "for=203.0.113.9")], None),
+            (accept, "127.0.0.1", vec![("Via", "1.1 proxy")], None),
             (accept, "127.0.0.1", vec![(XFF, "127.0.0.1, 203.0.113.9")], None),
             (accept, "127.0.0.1", vec![(XFF, "127.0.0.1"), (XFF, "203.0.113.9")], None),
             (accept, "127.0.0.1", vec![(XFF, "nonsense")], None),
@@ -193,16 +208,32 @@ mod tests {
             ("", "evil.example", false),
             ("", "127.0.0.1.evil.example", false),
             ("Username=admin\nPassword=x", "evil.example", true),
-            ("System_Manager=127.0.0.1", "gateway.example", true),
+            ("Sclera_Manage_Hosts=gateway.example", "Gateway.Example:8443", true),
+            ("Sclera_Manage_Hosts=gateway.example", "evil.example", false),
         ] {
             let judged = judge(&settings(lines), &request("127.0.0.1", &[("Host", host)]));
             assert_eq!(judged.is_some(), expected, "{lines:?} {host}");
+        }
+        for (lines, host, expected) in [
+            ("", "127.0.0.1", Need::Nothing(Role::Edit)),
+            ("", "gateway.example", Need::Nothing(Role::View)),
+            ("Sclera_Manage_Hosts=a.example, gateway.example", "gateway.example", Need::Nothing(Role::Edit)),
+            ("Username=admin\nPassword=x", "gateway.example", Need::Login),
+            (
+                "Username=admin\nPassword=x\nSystem_Manager_UNPW_Override=1",
+                "gateway.example",
+                Need::Nothing(Role::View),
+            ),
+        ] {
+            let settings = settings(&format!("System_Manager=127.0.0.1\n{lines}"));
+            let client = judge(&settings, &request("127.0.0.1", &[("Host", host)])).unwrap();
+            assert_eq!(need(&settings, &client), expected, "{lines:?} {host}");
         }
     }
 
     #[test]
     fn a_login_is_needed_as_soon_as_somebody_could_give_one() {
-        let by = |way| Client { address: "10.0.0.7".parse().unwrap(), way };
+        let by = |way| Client { address: "10.0.0.7".parse().unwrap(), way, by_own_name: true };
         for (lines, way, expected) in [
             ("", Way::Machine, Need::Nothing(Role::Edit)),
             ("System_Manager=*", Way::Listed, Need::Nothing(Role::Edit)),

@@ -144,6 +144,7 @@ const SYSTEM_GROUPS: &[Group] = &[
             "Accept_X_Forwarded_For",
             "System_Manager_UNPW_Override",
             "Sclera_Manage_Role",
+            "Sclera_Manage_Hosts",
             "Sclera_Manage_Users",
         ],
     ),

@@ -143,6 +143,11 @@ const JAPANESE: &[(SectionKind, &str, &str)] = &[
     ),
     (
         System,
+        "Sclera_Manage_Hosts",
+        "ログインなしで管理ページを呼び出せる名前 (コンマまたは空白区切り)。アドレス、localhost、このマシンの名前は常に使用できます。それ以外の名前では、System_Manager にあるクライアントは表示のみ可能です。",
+    ),
+    (
+        System,
         "Sclera_Manage_Users",
         "追加の管理ユーザーのファイル。1 行に名前、役割、Argon2id ハッシュをコロン区切りで記述します (`sclera passwd` が書き込みます)。",
     ),

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::access::{self, Client, Need, Way};
+use super::access::{self, Need};
 use super::language::Language;
 use super::text::{self, Text};
 use super::{Group, PAGES, Page, Visit};
@@ -88,10 +88,12 @@ fn warnings(visit: &Visit) -> Vec<String> {
     if settings.clients.value.admit_everyone() {
         warnings.push(say(text::WARN_EVERYONE));
     }
-    let way = if settings.clients.value.is_empty() { Way::Machine } else { Way::Listed };
-    let client = Client { address: visit.who.address, way };
-    if matches!(access::need(settings, &client), Need::Nothing(_)) {
+    let client = access::judge(settings, visit.request);
+    if let Some(client) = client.filter(|client| access::need(settings, client) != Need::Login) {
         warnings.push(say(text::WARN_NO_LOGIN));
+        if !client.by_own_name {
+            warnings.push(say(text::WARN_OTHER_NAME));
+        }
     }
     match settings.password.value {
         ManagementPassword::Clear(_) => warnings.push(say(text::WARN_CLEAR_PASSWORD)),

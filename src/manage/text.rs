@@ -74,6 +74,7 @@ texts! {
     // Warnings that stand.
     WARN_EVERYONE: "System_Manager admits every client to these pages. Name the machines of administrators there.", "System_Manager によりすべてのクライアントがこのページを利用できます。管理者のマシンだけを指定してください。";
     WARN_NO_LOGIN: "Nobody has to log in here. Set Username and Password under Default Parameters, or with `sclera passwd`.", "ログインは不要な設定です。既定パラメータまたは `sclera passwd` で Username と Password を設定してください。";
+    WARN_OTHER_NAME: "These pages were called by a name that could be another site's, so they only show. Log in with a password, call them by address, or add the name to Sclera_Manage_Hosts.", "他のサイトのものである可能性のある名前で呼び出されたため、表示のみ可能です。パスワードを設定してログインするか、アドレスで呼び出すか、その名前を Sclera_Manage_Hosts に追加してください。";
     WARN_CLEAR_PASSWORD: "The management password stands in clear text in CSP.ini. Set it again to store a hash.", "管理用パスワードが CSP.ini に平文で保存されています。再設定するとハッシュで保存されます。";
     WARN_PLAIN_HTTP: "This page comes without TLS: whoever listens on the way reads passwords and pages. Use https.", "このページは TLS で保護されていません。経路上でパスワードや内容を読み取られる恐れがあります。https を使用してください。";
     UNVERIFIABLE: "The management password is a hash of the original gateway, which cannot be checked: nobody can log in with it. Set it anew with `sclera passwd`.", "管理用パスワードは元のゲートウェイのハッシュ形式であり、検証できないためログインできません。`sclera passwd` で再設定してください。";

@@ -40,6 +40,8 @@ pub struct Management {
     pub no_login_for_listed: bool,
     /// `Sclera_Manage_Role`: what clients without a login may do.
     pub role_without_login: Role,
+    /// `Sclera_Manage_Hosts`: names by which clients without a login may call the pages, in small letters.
+    pub hosts: Vec<String>,
 }
 
 /// What somebody may do on the management pages. Each role may do what those before it may.

@@ -348,6 +348,8 @@ parameters! {
         "Whether the machines listed in System_Manager need no management login.";
     SCLERA_MANAGE_ROLE: System "Sclera_Manage_Role" "Role without Login", Kind::Word(&["view", "operate", "edit"]), "edit", Inherits::Nothing, Effect::Now,
         "What management clients that need no login may do: view (look), operate (also test and act on connections), edit (also change settings).";
+    SCLERA_MANAGE_HOSTS: System "Sclera_Manage_Hosts" "Names of the Pages", Kind::Text, "", Inherits::Nothing, Effect::Now,
+        "Names by which browsers may call the management pages without a login, separated by commas or spaces; addresses, localhost and the machine's own name always may. By another name only this machine is refused, and a listed one may look.";
     SCLERA_MANAGE_USERS: System "Sclera_Manage_Users" "Management Users File", Kind::File, "", Inherits::Nothing, Effect::Now,
         "File of further management users, a line each: name, role and Argon2id hash, separated by colons; `sclera passwd` writes it.";
     SCLERA_METRICS_PATH: System "Sclera_Metrics_Path" "Metrics Path", Kind::UrlPath, "", Inherits::Nothing, Effect::Now,

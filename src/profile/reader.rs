@@ -15,7 +15,7 @@ use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
     Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, management_password, number,
     pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions, url_path,
-    verification, word,
+    verification, word, words,
 };
 use super::{Application, Loaded, Management, ManagementPassword, Mark, Monitoring, Profile, System};
 use crate::event_log;
@@ -116,6 +116,7 @@ impl<'a> Reader<'a> {
             accept_forwarded: self.own(here, &row::ACCEPT_X_FORWARDED_FOR, status).value,
             no_login_for_listed: self.own(here, &row::SYSTEM_MANAGER_UNPW_OVERRIDE, flag).value,
             role_without_login: self.own(here, &row::SCLERA_MANAGE_ROLE, role).value,
+            hosts: self.own(here, &row::SCLERA_MANAGE_HOSTS, words).value,
         }
     }
 

@@ -63,6 +63,12 @@ pub(super) fn text_value(value: &str, _: &Parameter) -> Read<String> {
     Read::Good(value.to_owned())
 }
 
+/// Words in small letters, separated by commas or spaces.
+pub(super) fn words(value: &str, _: &Parameter) -> Read<Vec<String>> {
+    let words = value.split([',', ' ', '\t']).filter(|word| !word.is_empty());
+    Read::Good(words.map(str::to_ascii_lowercase).collect())
+}
+
 pub(super) fn secret(value: &str, _: &Parameter) -> Read<Secret> {
     Read::Good(Secret::from_stored(value))
 }
