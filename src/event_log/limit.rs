@@ -118,6 +118,7 @@ mod tests {
         let mut limit = Limit::default();
         let now = Instant::now();
         assert!((0..1000).all(|_| limit.admits(&Event::new(Level::Info, "x", "y"), now)));
+        assert!((0..1000).all(|_| limit.admits(&Event::new(Level::Notice, kinds::AUDIT, "y"), now)), "deeds neither");
         for number in 0..2000 {
             assert!(limit.admits(&Event::new(Level::Error, "x", &number.to_string()), now));
         }

@@ -488,6 +488,18 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_hides_another_is_hidden_once_so_that_no_byte_is_looked_at_twice() {
+        let hostile = format!("a=1&{}&b=2", "password=x;".repeat(20_000));
+        let mut found = Vec::new();
+        in_pairs(hostile.as_bytes(), 0, &mut found);
+        let value = "a=1&password=".len()..hostile.len() - "&b=2".len();
+        assert_eq!(found, std::slice::from_ref(&value));
+        found.clear();
+        in_pairs(b"x=1;y=2&u=3;token=4;v=5&pwd=6", 0, &mut found);
+        assert_eq!(found, [18..23, 28..29]);
+    }
+
+    #[test]
     fn bodies_lose_their_secrets_whatever_they_are_written_in() {
         let multipart = "--b\r\nContent-Disposition: form-data; name=\"IRISPassword\"\r\n\r\nHIDE me\r\nHIDE\r\n--b\r\n\
             Content-Disposition: form-data; name=\"user\"\r\n\r\njoe\r\n--b--\r\n";

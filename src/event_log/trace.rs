@@ -262,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_worker_was_writing_is_forgotten_too_and_somebody_else_may_be_quicker() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("CSP.trace");
+        save(&directory, &entry(0), 5).unwrap();
+        fs::write(directory.join("00000000001000-1-00000000-0.new"), "{\"request-id\":\"secr").unwrap();
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(|| clear(&directory))).collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_trace_can_be_read_by_its_owner_and_group_only() {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();

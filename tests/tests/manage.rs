@@ -258,6 +258,21 @@ fn failed_logins_lock_an_address_out_and_for_a_short_time_the_user_everywhere() 
     assert!(elsewhere.get("page=about").text().contains("System_Manager admits every client"));
 }
 
+#[test]
+fn a_program_that_guesses_is_told_how_long_it_has_to_wait() {
+    let scene = scene("Username=admin\nPassword=secret");
+    let nginx = nginx(&scene);
+    let mut guesser = Manager::new(nginx.port()).with("Authorization", "Basic YWRtaW46Z3Vlc3M=");
+    for status in [401, 401, 401, 429] {
+        as_described(&mut guesser, "GET", "about", "", status);
+    }
+    let seconds = guesser.call("GET", "about", "").header("Retry-After").and_then(|it| it.parse::<u64>().ok());
+    assert!(seconds.is_some_and(|seconds| (1..=30).contains(&seconds)), "{seconds:?}");
+    let mut rightful = Manager::new(nginx.port()).with("Authorization", "Basic YWRtaW46c2VjcmV0");
+    let answered = wait_until(|| (rightful.call("GET", "about", "").status == 200).then_some(()));
+    assert!(answered.is_some(), "the delay ends, and whoever waits does not make it longer");
+}
+
 fn forgeries_are_refused(scene: &Scene, port: u16) {
     let before = csp_ini(scene);
     let fields = [("name", "LOCAL"), ("do", "disable")];
@@ -524,6 +539,54 @@ fn roles_and_a_file_of_users_decide_who_may_do_what() {
     assert!(ended.is_some());
     assert_eq!(admin.log_in("admin", "better").status, 200);
     assert_eq!(looker.get("page=about").status, 200, "others stay");
+}
+
+#[test]
+fn whoever_may_operate_tries_out_what_is_saved_and_nothing_else() {
+    let scene = Scene::new();
+    let hash = sclera::profile::ManagementPassword::hash("doing").unwrap();
+    fs::write(scene.directory().join("users"), format!("doer:operate:{hash}\n")).unwrap();
+    set_up(&scene, "Username=admin\nPassword=secret\nSclera_Manage_Users=users");
+    let nginx = nginx(&scene);
+    let mut doer = Manager::new(nginx.port());
+    assert_eq!(doer.log_in("doer", "doing").status, 200, "{}", doer.page);
+    assert_eq!(as_described(&mut doer, "POST", "test", r#"{"server": "LOCAL"}"#, 200)["ok"], true);
+    doer.get("page=test");
+    assert_eq!(doer.post("page=test", &[("name", "LOCAL")]).status, 200);
+
+    let ran = scene.directory().join("ran");
+    let command = format!("{{touch {}; echo x}}", ran.display());
+    let unsaved = json!({ "server": "LOCAL", "settings": { "Username": "x", "Password": command } }).to_string();
+    as_described(&mut doer, "POST", "test", &unsaved, 403);
+    let elsewhere = json!({ "server": "LOCAL", "settings": { "Ip_Address": "203.0.113.9" } }).to_string();
+    as_described(&mut doer, "POST", "test", &elsewhere, 403);
+    let form = doer.get("page=server&name=LOCAL").text();
+    assert!(form.contains("TCP_Port") && !form.contains("value=\"test\""), "there is no button for it: {form}");
+    let fields = [("name", "LOCAL"), ("do", "test"), ("Username", "x"), ("Password.do", "replace")];
+    let password = [("Password.new", command.as_str()), ("Password.again", command.as_str())];
+    assert_eq!(doer.post("page=server", &[&fields[..], &password[..]].concat()).status, 403);
+    assert!(!ran.exists(), "no command of theirs was run");
+}
+
+#[test]
+fn a_page_that_is_called_by_a_name_of_another_site_shows_and_changes_nothing() {
+    let scene = scene("System_Manager=127.0.0.1\nSclera_Manage_Hosts=gateway.example");
+    let nginx = nginx(&scene);
+    let put = |host: &str| {
+        let mut client = nginx.connect();
+        let body = r#"{"settings": {"Sclera_Connect_Timeout": 8}}"#;
+        let head = format!(
+            "PUT {PATH}/api/server?name=LOCAL HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        client.send(head).send(body).answer().status
+    };
+    assert_eq!((put("evil.example"), put("127.0.0.1.evil.example:80")), (403, 403));
+    assert_eq!((put("gateway.example"), put(&format!("127.0.0.1:{}", nginx.port()))), (200, 200));
+    let head = format!("GET {PATH}?page=about HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+    let page = nginx.connect().send(head).answer();
+    assert!(page.status == 200 && page.text().contains("could be another site"), "{}", page.text());
 }
 
 #[test]
