@@ -1,11 +1,14 @@
-//! The ledger's seat protocol, `src/ledger/seats.rs`, in every order of events that memory allows: tried by loom in place of
-//! the processor. What uses the protocol, `src/ledger/member.rs` and `src/pool/mod.rs`, is told here in a few lines each.
+//! The ledger's protocols of seats and turns, `src/ledger/seats.rs` and `src/ledger/turns.rs`, in every order of events that
+//! memory allows: tried by loom in place of the processor. What uses the protocol, `src/ledger/member.rs` and `src/pool/mod.rs`, is told here in a few lines each.
 
 #![cfg(test)]
 
 #[allow(dead_code)]
 #[path = "../src/ledger/seats.rs"]
 mod seats;
+#[allow(dead_code)]
+#[path = "../src/ledger/turns.rs"]
+mod turns;
 
 /// Takes the place of `src/ledger/atomic.rs`.
 mod atomic {
@@ -18,6 +21,7 @@ use std::sync::atomic::AtomicU32 as Plain;
 use atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::thread;
 use seats::{Holder, bits, claim, collect, grant, holder, release, take_away};
+use turns::Turn;
 
 const ONE: Holder = Holder::of_row(0);
 const TWO: Holder = Holder::of_row(1);
@@ -361,6 +365,23 @@ fn whoever_takes_a_dead_workers_row_keeps_what_it_claims_there() {
             Some(seat) => assert_eq!(holder(&shared.seats[seat]), Some(ONE)),
             None => assert!(shared.all_are_free()),
         }
+    });
+}
+
+/// The others' words come and go, so that two workers take words of one session in different places.
+#[test]
+fn a_session_never_has_more_than_its_turns() {
+    try_all(|| {
+        let words: Arc<Vec<AtomicU64>> = Arc::new((0..3).map(|_| AtomicU64::new(0)).collect());
+        let Turn::Taken(of_another) = turns::take(&words, THREE, 8, 1) else { panic!("a free word") };
+        let threads = [ONE, TWO].map(|who| {
+            let words = words.clone();
+            thread::spawn(move || turns::take(&words, who, 7, 1))
+        });
+        turns::end(&words, of_another, THREE);
+        let taken = threads.map(|thread| thread.join().unwrap());
+        assert!(!taken.contains(&Turn::Free), "there are words enough");
+        assert!(taken.contains(&Turn::Wait), "two have the only turn");
     });
 }
 

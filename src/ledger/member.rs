@@ -13,7 +13,8 @@ use super::connection::{ConnectionRow, ConnectionState};
 use super::counters::{Counter, Tally};
 use super::seats::{self, Holder, bits};
 use super::server::ServerRow;
-use super::{CONNECTIONS, Layout, Ledger, PLACES, SERVERS, TURNS, WORKERS, now_ms};
+use super::turns::{self, Turn};
+use super::{CONNECTIONS, Layout, Ledger, PLACES, SERVERS, WORKERS, now_ms};
 
 /// One worker.
 #[repr(C)]
@@ -154,17 +155,6 @@ impl Lacking {
             Lacking::All => SERVERS,
         }
     }
-}
-
-/// What taking a session's turn gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// It may go on; the number has to be given back.
-    Taken(u32),
-    /// It may go on; nothing is to be given back.
-    Free,
-    /// The session has all its turns.
-    Wait,
 }
 
 /// What a pool would do with rights that it has, unless somebody comes before that. Passing a connection to another
@@ -467,32 +457,14 @@ impl Member {
         before.iter().filter(|row| row.state() != ConnectionState::None && row.server() == server).count()
     }
 
-    /// Takes one of the turns of a session, of which it has `most`, over all workers. Two sessions whose numbers collide
-    /// do not wait for each other.
+    /// Takes one of the turns of a session, of which it has `most`, over all workers.
     pub fn take_turn(&self, session: u64, most: u32) -> Turn {
-        let turns = &self.layout().turns;
-        let mine = u64::from(self.row() as u32 + 1) << 32 | (session & 0xffff_ffff);
-        let mut collided = false;
-        for number in 0..u64::from(most) {
-            let place =
-                (session.rotate_left(17).wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as usize;
-            let turn = &turns[place % TURNS];
-            let found = turn.load(Ordering::Relaxed);
-            if found == 0 {
-                if turn.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                    return Turn::Taken((place % TURNS) as u32);
-                }
-                collided = true;
-            } else if found as u32 != mine as u32 {
-                collided = true;
-            }
-        }
-        if collided { Turn::Free } else { Turn::Wait }
+        turns::take(&self.layout().turns, Holder::of_row(self.row()), session, most)
     }
 
     /// Gives a turn back.
     pub fn end_turn(&self, turn: u32) {
-        self.layout().turns[turn as usize].store(0, Ordering::Release);
+        turns::end(&self.layout().turns, turn, Holder::of_row(self.row()));
     }
 
     /// The row of the connection behind rights.
@@ -696,12 +668,7 @@ impl Ledger {
             freed += seats::take_away(&layout.places[server][..row.places_used()], holder);
             bits::clear(&row.waiting, holder);
         }
-        for turn in &layout.turns {
-            let found = turn.load(Ordering::Relaxed);
-            if found >> 32 == holder.row() as u64 + 1 {
-                let _ = turn.compare_exchange(found, 0, Ordering::AcqRel, Ordering::Relaxed);
-            }
-        }
+        turns::take_away(&layout.turns, holder);
         layout.workers[holder.row()].clear();
         freed
     }

@@ -21,6 +21,7 @@ mod server;
 pub mod session;
 mod snapshot;
 pub mod sticky;
+mod turns;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub use connection::{ConnectionRow, ConnectionState};
 use counters::Counters;
 pub use counters::{BOUNDS, Counter, Tally};
 use mapping::{Mapping, Shared};
-pub use member::{HOLD, InsteadOf, Lacking, Limits, Line, Member, Rights, Turn};
+pub use member::{HOLD, InsteadOf, Lacking, Limits, Line, Member, Rights};
 use member::{OwnRows, WorkerRow};
 use parking_lot::Mutex;
 pub use seats::Holder;
@@ -41,6 +42,7 @@ use server::{Name, find_or_claim, key_of};
 use session::SessionTable;
 pub use snapshot::{ConnectionNow, PathNow, Series, ServerNow, Snapshot, WorkerNow};
 use sticky::StickyTable;
+pub use turns::Turn;
 
 /// The most workers at once, of all generations and web servers.
 pub const WORKERS: usize = 2048;
@@ -52,7 +54,7 @@ pub const PATHS: usize = 512;
 pub const CONNECTIONS: usize = 8192;
 /// The ceiling of `Maximum_Server_Connections`; a server without a maximum has that of all.
 pub const PLACES: usize = 4096;
-/// The most sessions whose connections are counted at once are far more than this; see [`Member::take_turn`].
+/// The most requests of sessions that are counted at once; there may be far more sessions. See [`Turn::Free`].
 const TURNS: usize = 16 * 1024;
 
 /// What the memory holds.

@@ -293,3 +293,52 @@ fn what_is_passed_to_a_worker_that_has_gone_is_found() {
     assert_eq!(one.reclaim(0), 0, "nobody was killed");
     drop(take(&one, server, NO_LIMIT, 3));
 }
+
+const FIRST: Holder = Holder::of_row(0);
+const SECOND: Holder = Holder::of_row(1);
+
+fn free_turns(count: usize) -> Vec<AtomicU64> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[test]
+fn a_session_has_its_turns_and_no_more_wherever_others_have_theirs() {
+    // So few words that every window is all of them.
+    let words = free_turns(16);
+    for session in 0..4 {
+        for worker in [FIRST, SECOND, FIRST] {
+            assert!(matches!(turns::take(&words, worker, session, 3), Turn::Taken(_)), "{session}");
+        }
+        assert_eq!(turns::take(&words, SECOND, session, 3), Turn::Wait, "{session}");
+    }
+    let Turn::Taken(turn) = turns::take(&words, FIRST, 9, 1) else { panic!("a free word") };
+    turns::end(&words, turn, SECOND);
+    assert_eq!(turns::take(&words, FIRST, 9, 1), Turn::Wait, "a turn is given back by whose it is");
+    turns::end(&words, turn, FIRST);
+    assert!(matches!(turns::take(&words, SECOND, 9, 1), Turn::Taken(_)));
+}
+
+#[test]
+fn where_others_have_all_the_words_nobody_waits_for_them() {
+    let words = free_turns(4);
+    (0..4).for_each(|session| assert!(matches!(turns::take(&words, FIRST, session, 1), Turn::Taken(_))));
+    assert_eq!(turns::take(&words, SECOND, 4, 1), Turn::Free);
+    assert_eq!(turns::take(&words, SECOND, 3, 1), Turn::Wait);
+}
+
+#[test]
+fn what_a_dead_worker_had_is_free_again_and_nothing_else() {
+    let words = free_turns(64);
+    assert!(matches!(turns::take(&words, FIRST, 7, 2), Turn::Taken(_)));
+    assert!(matches!(turns::take(&words, SECOND, 7, 2), Turn::Taken(_)));
+    turns::take_away(&words, FIRST);
+    assert!(matches!(turns::take(&words, SECOND, 7, 2), Turn::Taken(_)));
+    assert_eq!(turns::take(&words, SECOND, 7, 2), Turn::Wait);
+}
+
+#[test]
+fn a_session_whose_number_is_0_is_told_from_a_free_word() {
+    let words = free_turns(64);
+    assert!(matches!(turns::take(&words, FIRST, 0, 1), Turn::Taken(_)));
+    assert_eq!(turns::take(&words, SECOND, 0, 1), Turn::Wait);
+}
