@@ -40,7 +40,7 @@ pub use seats::Holder;
 pub use server::ServerRow;
 use server::{Name, find_or_claim, key_of};
 use session::SessionTable;
-pub use snapshot::{ConnectionNow, PathNow, Series, ServerNow, Snapshot, WorkerNow};
+pub use snapshot::{ConnectionNow, Mark, PathNow, Series, ServerNow, Snapshot, WorkerNow};
 use sticky::StickyTable;
 pub use turns::Turn;
 

@@ -1,5 +1,8 @@
 //! What the ledger holds at one moment, as plain data: for `sclera status`, the pages and the metrics.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::counters::{BOUNDS, Counter, Tally};
 use super::seats;
 use super::{ConnectionState, Ledger, now_ms};
@@ -42,6 +45,37 @@ pub struct ConnectionNow {
     pub age_ms: u64,
     pub calls: u64,
     pub generation: u64,
+    pub mark: Mark,
+}
+
+/// Tells a connection from others that have its number before or after it, and its request from the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    opened: u64,
+    calls: u64,
+}
+
+impl Mark {
+    /// Whether both are of one connection.
+    pub fn is_same_connection(self, other: Mark) -> bool {
+        self.opened == other.opened
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{:x}", self.opened, self.calls)
+    }
+}
+
+impl FromStr for Mark {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Mark, ()> {
+        let (opened, calls) = text.split_once('.').ok_or(())?;
+        let number = |text| u64::from_str_radix(text, 16).map_err(drop);
+        Ok(Mark { opened: number(opened)?, calls: number(calls)? })
+    }
 }
 
 /// A server.
@@ -111,6 +145,7 @@ impl Ledger {
                     age_ms: now.saturating_sub(row.opened_at()),
                     calls: row.calls(),
                     generation: row.generation(),
+                    mark: Mark { opened: row.opened_at(), calls: row.calls() },
                 })
             })
             .collect();

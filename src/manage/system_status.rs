@@ -125,7 +125,7 @@ fn connections(status: &Status, language: Language, sort: &Sort) -> Table {
             label: say(label),
             about: format!("{} {}", say(text::CONNECTION), now.seat),
             order,
-            target: now.seat.to_string(),
+            target: format!("{} {}", now.seat, now.mark),
         };
         let interrupt = (now.state == ConnectionState::Busy).then(|| action(text::INTERRUPT, "interrupt"));
         Row {
@@ -318,12 +318,15 @@ impl Sort {
 fn act(visit: &Visit) -> Result<Response, Trouble> {
     visit.require(Role::Operate)?;
     let target = visit.form.get("target").unwrap_or_default();
-    let number = || target.parse().map_err(|_| Trouble::NotFound);
+    let marked = || -> Option<Which> {
+        let (number, mark) = target.split_once(' ')?;
+        Some(Which::Marked(number.parse().ok()?, mark.parse().ok()?))
+    };
     let done = match visit.form.get("do").unwrap_or_default() {
         "close-all" => close(visit, &Which::All, false)?,
         "close-server" => close(visit, &Which::Server(target.to_owned()), false)?,
-        "close-connection" => close(visit, &Which::Number(number()?), false)?,
-        "interrupt" => close(visit, &Which::Number(number()?), true)?,
+        "close-connection" => close(visit, &marked().ok_or(Trouble::NotFound)?, false)?,
+        "interrupt" => close(visit, &marked().ok_or(Trouble::NotFound)?, true)?,
         word => order(visit, target, Order::of(word).ok_or(Trouble::NotFound)?)?,
     };
     let here = visit.form.get("here").filter(|here| here.starts_with("?page=status&sort=") && is_plain(here));
@@ -340,14 +343,20 @@ fn close(visit: &Visit, which: &Which, interrupt: bool) -> Result<&'static str, 
 
 fn close_them(visit: &Visit, which: &Which, interrupt: bool) -> Result<command::Asked, Trouble> {
     let asked = command::close(&visit.manage.ledger, which, interrupt);
-    if asked == command::Asked::default() && *which != Which::All {
-        return Err(Trouble::NotFound);
+    if asked == command::Asked::default() {
+        match which {
+            Which::All => {}
+            Which::Server(_) | Which::Number(_) => return Err(Trouble::NotFound),
+            Which::Marked(number, _) => {
+                return Err(Trouble::Conflict(text::GONE_ON.with(visit.language, &[&number.to_string()])));
+            }
+        }
     }
     let how = if interrupt { "interrupts" } else { "closes" };
     let what = match which {
         Which::All => "all connections".to_owned(),
         Which::Server(name) => format!("the connections to server {name}"),
-        Which::Number(number) => format!("connection {number}"),
+        Which::Number(number) | Which::Marked(number, _) => format!("connection {number}"),
     };
     visit.audit(&format!("{how} {what}: {} idle, {} busy", asked.idle, asked.busy));
     Ok(asked)
@@ -368,14 +377,19 @@ pub fn call(visit: &Visit) -> Result<Value, Trouble> {
     Ok(Status::of(&visit.manage.ledger, Some(visit.profile)).to_json())
 }
 
-/// Closes connections: `{"all": true}`, `{"server": "LOCAL"}` or `{"connection": 3}`, and `"interrupt": true`.
+/// Closes connections: `{"all": true}`, `{"server": "LOCAL"}` or `{"connection": 3}`, the last one also with its `"mark"`,
+/// and `"interrupt": true`.
 pub fn call_close(visit: &Visit) -> Result<Value, Trouble> {
     let sent = visit.sent()?;
     let number = sent["connection"].as_u64().and_then(|number| u32::try_from(number).ok());
     let which = match (sent["all"].as_bool(), sent["server"].as_str(), number) {
         (Some(true), None, None) => Which::All,
         (None | Some(false), Some(server), None) => Which::Server(server.to_owned()),
-        (None | Some(false), None, Some(number)) => Which::Number(number),
+        (None | Some(false), None, Some(number)) => match sent["mark"].as_str().map(str::parse) {
+            None => Which::Number(number),
+            Some(Ok(mark)) => Which::Marked(number, mark),
+            Some(Err(())) => return Err(Trouble::Wrong("mark: send the one that status gives".to_owned())),
+        },
         _ => return Err(Trouble::Wrong("send one of all, server and connection".to_owned())),
     };
     let asked = close_them(visit, &which, sent["interrupt"].as_bool().unwrap_or(false))?;

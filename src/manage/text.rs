@@ -280,6 +280,7 @@ texts! {
     CURRENT: "current", "現在使用中";
     CODE: "Code", "コード";
     COUNT: "Count", "回数";
+    GONE_ON: "Connection {} has gone on meanwhile: it is another one, or has another request. Nothing was done; look again.", "接続 {} の状況はすでに変わっています (別の接続または別の要求)。何も行われませんでした。もう一度確認してください。";
     DONE_CLOSING: "The connections are closed: idle ones at once, others after their request unless it was interrupted.", "接続を閉じました。アイドル状態の接続は直ちに、その他は要求の完了後または中断後に閉じられます。";
     DONE_CLEARED: "All entries are deleted.", "すべての項目を消去しました。";
     DONE_ORDERED: "The order is in force in all workers.", "操作はすべてのワーカーに反映されました。";

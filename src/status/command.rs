@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::ledger::{ConnectionState, Ledger};
+use crate::ledger::{ConnectionState, Ledger, Mark};
 use crate::pool::health::{Health, Wish};
 
 /// What a server is to do.
@@ -45,6 +45,8 @@ pub enum Which {
     Server(String),
     /// The one of this number.
     Number(u32),
+    /// The one of this number if it is still the one of this mark; to be interrupted, in the same request.
+    Marked(u32, Mark),
 }
 
 /// Connections whose workers were asked to close them.
@@ -80,7 +82,7 @@ pub fn close(ledger: &Ledger, which: &Which, interrupt: bool) -> Asked {
     let snapshot = ledger.snapshot();
     let row = match which {
         Which::Server(name) => row_of(ledger, name),
-        Which::All | Which::Number(_) => None,
+        Which::All | Which::Number(_) | Which::Marked(..) => None,
     };
     let mut asked = Asked::default();
     for connection in &snapshot.connections {
@@ -88,6 +90,8 @@ pub fn close(ledger: &Ledger, which: &Which, interrupt: bool) -> Asked {
             Which::All => true,
             Which::Server(_) => row == Some(connection.server),
             Which::Number(number) => connection.seat == *number,
+            Which::Marked(number, mark) if interrupt => connection.seat == *number && connection.mark == *mark,
+            Which::Marked(number, mark) => connection.seat == *number && connection.mark.is_same_connection(*mark),
         };
         if is_meant {
             ledger.ask_to_close(connection.seat, interrupt);

@@ -84,6 +84,7 @@ impl Connection {
             "age_seconds": seconds(self.now.age_ms),
             "requests": self.now.calls,
             "identity_generation": self.now.generation,
+            "mark": self.now.mark.to_string(),
         })
     }
 }

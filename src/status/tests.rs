@@ -71,6 +71,28 @@ fn a_server_out_of_use_is_offline_for_its_paths_and_comes_back_when_marked_onlin
 }
 
 #[test]
+fn a_connection_that_has_gone_on_is_neither_closed_nor_interrupted_for_what_it_was() {
+    let (ledger, member) = ledger();
+    let rights = connect(&member, 0);
+    let (number, row) = (rights.seat(), member.connection(&rights));
+    let mark = || ledger.snapshot().connections.into_iter().find(|it| it.seat == number).unwrap().mark;
+    let first = mark();
+    assert_eq!(first.to_string().parse(), Ok(first));
+    // Another request on the same connection.
+    row.idle(1, 1);
+    row.busy(2);
+    assert_eq!(close(&ledger, &Which::Marked(number, first), true), Asked::default());
+    assert!(!row.is_to_close());
+    assert_eq!(close(&ledger, &Which::Marked(number, first), false), Asked { idle: 0, busy: 1 }, "it is the same one");
+    // Another connection.
+    row.opened(7, 1, row.opened_at() + 1);
+    assert_eq!(close(&ledger, &Which::Marked(number, first), false), Asked::default());
+    assert_eq!(close(&ledger, &Which::Marked(number, mark()), true), Asked { idle: 0, busy: 1 });
+    assert!(row.is_to_interrupt());
+    member.release(0, rights);
+}
+
+#[test]
 fn connections_are_closed_by_number_by_server_and_all() {
     let (ledger, member) = ledger();
     let all: Vec<Rights> = [0, 0, 1].map(|server| connect(&member, server)).into();

@@ -711,6 +711,11 @@ fn every_call_answers_as_it_is_described() {
     call("POST", "order", r#"{"server": "LOCAL", "do": "explode"}"#, 422);
     call("POST", "close", r#"{"server": "NOWHERE"}"#, 404);
     call("POST", "close", "{}", 422);
+    call("POST", "close", r#"{"connection": 0, "mark": "1.0"}"#, 409);
+    call("POST", "close", r#"{"connection": 0, "mark": "x"}"#, 422);
+    let connection = &call("GET", "status", "", 200)["connections"][0];
+    let marked = json!({ "connection": connection["number"], "mark": connection["mark"] }).to_string();
+    assert_eq!(call("POST", "close", &marked, 200), json!({ "idle": 1, "busy": 0 }));
     call("POST", "close", r#"{"all": true, "interrupt": true}"#, 200);
     let log = call("GET", "event-log?order=oldest", "", 200);
     assert_eq!(log["records"][0]["event"], "WebGateway.StartUp");
@@ -761,6 +766,9 @@ fn system_status_shows_and_sorts_what_all_workers_have_and_its_buttons_act() {
     assert_eq!(manager.post("page=status", &[("do", "close-server"), ("target", "NOWHERE")]).status, 404);
     manager.get("page=status");
     assert_eq!(manager.post("page=status", &[("do", "close-connection"), ("target", "x")]).status, 404);
+    manager.get("page=status");
+    let gone = manager.post("page=status", &[("do", "interrupt"), ("target", "0 1.0")]);
+    assert!(gone.status == 409 && gone.text().contains("Connection 0 has gone on meanwhile"), "{}", gone.text());
     assert_eq!(manager.post_without_token("page=status", &[("do", "close-all")]).status, 403);
     let log = nginx.error_log();
     assert!(log.contains("orders server LOCAL: drain") && log.contains("closes all connections: "), "{log}");
