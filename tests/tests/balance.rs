@@ -1,7 +1,7 @@
 //! Several servers for one path, several workers for one server: who is asked, who waits, who is left out, who comes back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use sclera::exchange::request::{BodyLength, Request};
@@ -246,6 +246,58 @@ fn many_requests_of_many_workers_share_few_connections_and_all_are_served() {
 fn threads_are_at_work(workers: &[Gateway]) -> bool {
     let answers = workers[0].worker.ledger().snapshot().answers;
     answers.iter().map(|series| series.count).sum::<u64>() < 480
+}
+
+/// Keeps all connections of this gateway at work with requests to `/csp/demo` while something happens.
+fn under_load<T>(gateway: &Gateway, threads: usize, happens: impl FnOnce() -> T) -> T {
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    assert_eq!(gateway.get("/csp/demo/slow?ms=1").status, 200);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        eventually("the load", || answered.load(Ordering::SeqCst) > 10);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(happens));
+        over.store(true, Ordering::SeqCst);
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn a_busy_server_does_not_keep_the_others_of_its_worker_from_their_turn() {
+    let busy = superserver("A", 0);
+    let other = superserver_with("B", 0, |options| options.application("/b", Who("B")));
+    let text = csp_ini(&[busy.port(), other.port()], "Disabled", "MAX_CONNECTIONS=2", "")
+        .replace("/=Enabled\n", "/=Enabled\n/b=Enabled\n")
+        + "[APP_PATH:/b]\nDefault_Server=B\n";
+    let gateway = one(&text);
+    under_load(&gateway, 6, || {
+        for _ in 0..10 {
+            let before = busy.counts().requests;
+            assert_eq!(who(&gateway.get("/b/")), "B");
+            let meanwhile = busy.counts().requests - before;
+            assert!(meanwhile < 200, "{meanwhile} requests went first");
+        }
+    });
+}
+
+#[test]
+fn an_ejected_server_is_tried_again_although_the_others_have_all_connections_in_use() {
+    let (first, port) = (superserver("A", 0), free_port());
+    let system = "MAX_CONNECTIONS=1\nSclera_Slow_Start=0";
+    let gateway = one(&csp_ini(&[first.port(), port], "LoadBalancing", system, "Sclera_Health_Interval=1"));
+    eventually("the ejection", || {
+        gateway.get("/who");
+        gateway.worker.pool_by_name("B").expect("a pool").is_ejected()
+    });
+    under_load(&gateway, 4, || {
+        let second = superserver("B", port);
+        eventually("the return", || second.counts().requests > 0);
+    });
 }
 
 #[test]

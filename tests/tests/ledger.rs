@@ -80,6 +80,35 @@ fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
 }
 
 #[test]
+fn nothing_more_is_passed_on_to_a_worker_that_was_killed_while_it_waited() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, why) = Ledger::of(&directory.path().join("CSP.ini"), &directory.path().join("run")).unwrap();
+    assert!(why.is_none(), "{why:?}");
+    let member = Member::join(&ledger).unwrap();
+    let servers = ["ONE", "TWO"].map(|name| ledger.server(name).unwrap());
+    let limits = |server| Limits { server: Some(if server == servers[0] { 3 } else { 2 }), all: 4 };
+    let claim = |server| member.claim(server, limits(server)).expect("it is free");
+    let mut held = servers.map(|server| vec![claim(server), claim(server)]);
+
+    let worker = Worker::start(directory.path(), 1);
+    let waits = || {
+        let next = |(at, server)| Some((at, member.next_in_turn(server, InsteadOf::Nothing)?));
+        servers.into_iter().enumerate().find_map(next)
+    };
+    let (at, to) = wait_until(waits).expect("it waits for a right");
+    worker.kill();
+    // Nobody has noticed yet.
+    member.pass(servers[at], held[at].pop().unwrap(), to);
+    assert_eq!(member.reclaim(600_000), 0, "the superserver may not have heard of its end");
+    assert_eq!(waits(), None, "it gets nothing more");
+    held[at].push(claim(servers[at]));
+    assert_eq!(ledger.snapshot().connections.len(), 4, "what it was given is free again");
+    for (server, rights) in servers.into_iter().zip(held) {
+        rights.into_iter().for_each(|rights| member.release(server, rights));
+    }
+}
+
+#[test]
 fn threads_of_one_process_that_join_reclaim_and_leave_do_not_take_each_others_rows() {
     let directory = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::of(&directory.path().join("CSP.ini"), &directory.path().join("run")).unwrap();
