@@ -1,5 +1,5 @@
-//! The one lasting thread of a worker: it closes connections that idle too long, has names looked up again, and puts a
-//! changed configuration and changed certificates into force.
+//! The one lasting thread of a worker: it closes connections that idle too long, has names looked up again, and notices a
+//! changed configuration and changed certificates. What may take long it leaves to others.
 //!
 //! It is started after the fork with all signals blocked, so that it never takes one from the web server, and joined at
 //! stop. It sleeps on the worker's doorbell in the ledger, which other workers ring too: for what they pass on, and for
@@ -17,10 +17,11 @@ use super::configuration::Watch;
 use super::errand::Errands;
 use super::names::Names;
 use super::probe;
-use super::rotation::{self, After, Rotation};
+use super::rotation::{self, Rotation};
+use super::upkeep::Upkeep;
 use super::view::View;
-use crate::event_log::{Event, Level, Log, kinds};
-use crate::ledger::{HOLD, Member, Tally, now_ms};
+use crate::event_log::Log;
+use crate::ledger::{HOLD, Member, now_ms};
 
 /// The running caretaker.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ impl Caretaker {
         let shared = desk.clone();
         let body = move || {
             let (rotation, next_look, retired) = (Rotation::default(), Instant::now(), Vec::new());
-            let mut duties = Duties { view, names, errands, watch, log, rotation, next_look, retired };
+            let upkeep = Upkeep::new(view.clone(), watch, shared.member.clone(), log.clone());
+            let mut duties = Duties { view, names, errands, upkeep, log, rotation, next_look, retired };
             shared.attend(&mut duties);
             shared.work.lock().ended = true;
             shared.ended.notify_all();
@@ -98,7 +100,7 @@ struct Duties {
     view: Arc<RwLock<Arc<View>>>,
     names: Arc<Names>,
     errands: Arc<Errands>,
-    watch: Option<Watch>,
+    upkeep: Arc<Upkeep>,
     log: Log,
     rotation: Rotation,
     /// When to look at certificates again.
@@ -154,8 +156,12 @@ impl Duties {
         let names = self.names.period(view.pools());
         let waiting = self.pools().iter().any(|pool| pool.has_waiting()).then_some(ROUND_OF_WAITING);
         let checks = view.checked().any(|pool| pool.is_ejected()).then_some(ROUND_OF_CHECKS);
-        let periods =
-            idle.chain(checks).chain(self.watch.as_ref().map(|_| LOOK)).chain(certificates).chain(names).chain(waiting);
+        let periods = idle
+            .chain(checks)
+            .chain(self.upkeep.watches().then_some(LOOK))
+            .chain(certificates)
+            .chain(names)
+            .chain(waiting);
         periods.min().unwrap_or(ROUND).min(ROUND)
     }
 
@@ -167,6 +173,7 @@ impl Duties {
 
     /// Does what somebody may have rung for.
     fn heed(&mut self, member: &Member) {
+        self.retired.extend(self.upkeep.take_gone());
         let wishes = member.takes_wishes();
         let granted = member.takes_granted();
         let mut pools = self.pools();
@@ -200,20 +207,15 @@ impl Duties {
         }
         view.checked().for_each(|pool| unharmed(|| self.check(pool)));
         self.log.tick();
-        let mut read_again = self.watch.as_mut().is_some_and(Watch::is_due);
+        unharmed(|| self.upkeep.look_at_configuration());
         if now >= self.next_look {
             self.next_look = rotation::next_look(&view, now, SystemTime::now());
             unharmed(|| {
-                let after = self.rotation.look(&view, &self.log, SystemTime::now());
-                read_again |= after == After::ReadConfiguration;
+                let changed = self.rotation.look(&view, &self.log, SystemTime::now());
+                self.upkeep.files_have_changed(changed);
             });
         }
-        if let Some(watch) = self.watch.as_mut().filter(|_| read_again) {
-            unharmed(|| {
-                let gone = reload(&self.view, watch, member, &self.log);
-                self.retired.extend(gone);
-            });
-        }
+        unharmed(|| self.upkeep.begin(&self.errands));
     }
 }
 
@@ -229,36 +231,6 @@ impl Duties {
                 // No thread is to be had: the next round tries again, here or in another worker.
                 pool.tell(super::health::Event::CheckFailed { begun, code: crate::failure::Code::ManagementBusy });
             }
-        }
-    }
-}
-
-/// What the original says when it has read its configuration again.
-const RELOADED: &str = "Gateway Configuration Reloaded and Reactivated";
-
-/// Puts the changed configuration into force as a whole, or leaves everything as it is. Gives the pools that are not used
-/// any more.
-fn reload(view: &RwLock<Arc<View>>, watch: &mut Watch, member: &Member, log: &Log) -> Vec<Weak<Pool>> {
-    let old = view.read().clone();
-    let loaded = watch.load(log).map_err(|failure| vec![failure]);
-    let path = watch.path().display();
-    match loaded.and_then(|profile| old.next(Arc::new(profile), log)) {
-        Ok(new) => {
-            new.configure(log);
-            let new = Arc::new(new);
-            *view.write() = new.clone();
-            let gone = new.succeeds(&old);
-            member.tally(Tally::Reloads);
-            let message = format!("{path} has changed and is in force");
-            log.tell(Event::new(Level::Notice, kinds::CONFIGURATION, RELOADED).details(&message));
-            gone.iter().map(Arc::downgrade).collect()
-        }
-        Err(failures) => {
-            failures.iter().for_each(|failure| log.fail(kinds::CONFIGURATION, "", failure));
-            let message = format!("{path} has changed, but the configuration read before stays in force: see above");
-            log.tell(Event::new(Level::Error, kinds::CONFIGURATION, "Gateway Management").details(&message));
-            member.tally(Tally::ReloadFailures);
-            Vec::new()
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod plan;
 mod probe;
 pub mod rotation;
 pub mod session;
+mod upkeep;
 pub mod view;
 pub mod wake;
 mod watch;
@@ -288,6 +289,18 @@ impl Pool {
     pub(super) fn rotate(&self, identity: Result<Arc<Identity>, Failure>) {
         *self.identity.write() = identity;
         self.close_all();
+    }
+
+    /// Goes over to having no identity, unless it is another one now. Whether it was this one.
+    pub(super) fn end_identity(&self, identity: &Arc<Identity>, why: &Failure) -> bool {
+        let mut current = self.identity.write();
+        if !current.as_ref().is_ok_and(|current| Arc::ptr_eq(current, identity)) {
+            return false;
+        }
+        *current = Err(why.clone());
+        drop(current);
+        self.close_all();
+        true
     }
 
     /// Whether a connection was made with the identity in force, which has not ended (the caretaker, who ends it, may be

@@ -2,7 +2,7 @@
 //! whose certificate has ended is not used any more, and what is about to end is told in time.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Pool;
@@ -53,7 +53,7 @@ pub struct Rotation {
     reminder: Reminder,
 }
 
-/// What is left to do after a look.
+/// What is left to do after new files were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     Nothing,
@@ -62,23 +62,13 @@ pub enum After {
 }
 
 impl Rotation {
-    /// Looks at the files and certificates of every server of a view.
-    pub fn look(&mut self, view: &View, log: &Log, now: SystemTime) -> After {
-        let mut after = After::Nothing;
+    /// Looks at the files and certificates of every server of a view. Gives the pools whose files have changed, for
+    /// [`renew`].
+    pub fn look(&mut self, view: &View, log: &Log, now: SystemTime) -> Vec<Weak<Pool>> {
+        let mut changed = Vec::new();
         for pool in view.pools() {
-            let files = stamps_of(&pool.server());
-            if pool.files_are_due(files.clone()) {
-                match take_over(pool, log) {
-                    // They have moved on meanwhile, so what was read belongs to no set; the next look sees the new ones.
-                    Err(_) if files != stamps_of(&pool.server()) => {}
-                    Err(failure) => {
-                        report_unusable(pool, &failure, log);
-                        if failure.code == Code::KeyPasswordWrong {
-                            after = After::ReadConfiguration;
-                        }
-                    }
-                    Ok(()) => {}
-                }
+            if pool.files_are_due(stamps_of(&pool.server())) {
+                changed.push(Arc::downgrade(pool));
             }
             end_what_has_ended(pool, log, now);
             if let Ok(identity) = pool.identity() {
@@ -87,7 +77,21 @@ impl Rotation {
                 due.iter().for_each(|warning| tell(Level::Warning, warning, name, log));
             }
         }
-        after
+        changed
+    }
+}
+
+/// Puts the changed files of a server into force, if they can be used.
+pub fn renew(pool: &Pool, log: &Log) -> After {
+    let files = stamps_of(&pool.server());
+    match take_over(pool, log) {
+        Ok(()) => After::Nothing,
+        // They have moved on meanwhile, so what was read belongs to no set; the next look sees the new ones.
+        Err(_) if files != stamps_of(&pool.server()) => After::Nothing,
+        Err(failure) => {
+            report_unusable(pool, &failure, log);
+            if failure.code == Code::KeyPasswordWrong { After::ReadConfiguration } else { After::Nothing }
+        }
     }
 }
 
@@ -127,11 +131,11 @@ fn report_unusable(pool: &Pool, failure: &Failure, log: &Log) {
 
 /// No connection outlives the certificate that it was made with.
 fn end_what_has_ended(pool: &Pool, log: &Log, now: SystemTime) {
-    if pool.identity().is_ok_and(|identity| identity.has_ended(now)) {
-        let server = pool.server();
-        let failure = ended(&server);
+    let Ok(identity) = pool.identity() else { return };
+    let server = pool.server();
+    let failure = ended(&server);
+    if identity.has_ended(now) && pool.end_identity(&identity, &failure) {
         log.fail(kinds::CERTIFICATE, &server.name, &failure);
-        pool.rotate(Err(failure));
     }
 }
 

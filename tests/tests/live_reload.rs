@@ -1,5 +1,6 @@
 //! A changed CSP.ini comes into force by itself, in every worker, as a whole or not at all.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sclera_tests::apache::{Apache, Mpm};
@@ -114,4 +115,32 @@ fn no_request_fails_while_the_file_changes_again_and_again() {
     });
     assert!(answered.load(Ordering::Relaxed) > 0);
     assert!(nginx.stop() && apache.stop());
+}
+
+#[test]
+fn a_worker_does_its_other_duties_while_a_command_takes_its_time_to_give_a_password() {
+    let scene = Scene::new();
+    let server = Nginx::start(&scene, NGINX);
+    assert_eq!(server.get("/csp/demo/echo").status, 200);
+    let connections = || scene.sclera("status --json").1.matches("\"mark\"").count();
+    assert_eq!(connections(), 1);
+
+    // The workers' user may write here.
+    let (begun, go) = (scene.directory().join("run/begun"), scene.directory().join("run/go"));
+    let command = format!("touch {}; until [ -e {} ]; do sleep 0.02; done; echo x", begun.display(), go.display());
+    let slow =
+        format!("[SLOW]\nIp_Address=127.0.0.1\nTCP_Port=1\nUsername=CSPSystem\nPassword={{{command}}}\n\n[LOCAL]\n");
+    scene.edit_csp_ini(|text| {
+        text.replace("[SYSTEM]\n", "[SYSTEM]\nSclera_Password_Command_Timeout=300\n")
+            .replace("LOCAL=Enabled\n", "LOCAL=Enabled\nSLOW=Enabled\n")
+            .replace("[LOCAL]\n", &slow)
+    });
+    assert!(wait_until(|| begun.exists().then_some(())).is_some(), "{}", server.error_log());
+    let (closed, said) = scene.sclera("connections close --all");
+    assert!(closed, "{said}");
+    assert!(wait_until(|| (connections() == 0).then_some(())).is_some(), "nobody has heeded the order");
+    assert_eq!(server.get("/csp/demo/echo").status, 200);
+    assert_eq!(in_force(&server), 0);
+    fs::write(go, "").unwrap();
+    assert!(wait_until(|| (in_force(&server) == 1).then_some(())).is_some(), "{}", server.error_log());
 }
