@@ -510,18 +510,37 @@ static void csp_open(apr_pool_t *ptemp, csp_site *site)
     site->gateway = gateway;
 }
 
+/* The configuration goes: for a restart, or because the parent ends. Children, whose exit also comes here, still say that
+ * the server runs. */
+static apr_status_t csp_close(void *data)
+{
+    int i;
+
+    (void)data;
+    if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_EXITING) {
+        return APR_SUCCESS;
+    }
+    for (i = 0; i < retained->sites->nelts; i++) {
+        csp_site *site = APR_ARRAY_IDX(retained->sites, i, csp_site *);
+
+        sclera_gateway_free(site->gateway);
+        site->gateway = NULL;
+    }
+    return APR_SUCCESS;
+}
+
 static int csp_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main_server)
 {
     server_rec *s;
     int i;
 
-    (void)pconf;
     (void)plog;
     /* Apache reads its configuration twice at start; the first time is only a rehearsal. */
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
         return OK;
     }
 
+    apr_pool_cleanup_register(pconf, NULL, csp_close, apr_pool_cleanup_null);
     for (i = 0; i < retained->sites->nelts; i++) {
         APR_ARRAY_IDX(retained->sites, i, csp_site *)->wanted = 0;
     }

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// A type that memory shared by processes can hold.
@@ -91,6 +92,12 @@ impl<T: Shared> Mapping<T> {
         let _ = std::fs::remove_file(&fresh);
         let made = to_change().create_new(true).mode(0o640).open(&fresh).and_then(|file| {
             file.try_lock_shared()?;
+            // Whoever writes to a page for which the file system has no room is killed, so the room is taken now. Not
+            // every file system can.
+            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_of::<T>() as u64) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(error) => return Err(error.into()),
+            }
             let mapping = Mapping::of_new(file)?;
             prepare(mapping.get());
             std::fs::rename(&fresh, path).map(|()| mapping)
@@ -104,6 +111,15 @@ impl<T: Shared> Mapping<T> {
     fn of_new(file: File) -> io::Result<Mapping<T>> {
         file.set_len(size_of::<T>() as u64)?;
         Mapping::map(file, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Removes the file, which this process takes part in, if it is still there and nobody else does, as far as the lock of
+    /// the whole file tells.
+    pub fn remove(&self, path: &Path) {
+        // Who comes meanwhile waits until it is removed, and makes a new one.
+        if self.file.try_lock().is_ok() && is_at(&self.file, path) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     fn sized(file: File, protection: ProtFlags) -> io::Result<Mapping<T>> {

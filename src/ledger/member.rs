@@ -606,6 +606,13 @@ pub(super) struct OwnRows {
     rows: Vec<usize>,
 }
 
+impl OwnRows {
+    /// Whether this process has had a row.
+    pub(super) fn is_of(&self, process: u32) -> bool {
+        self.process == process
+    }
+}
+
 impl Ledger {
     fn own_rows(&self) -> MutexGuard<'_, OwnRows> {
         let mut own = self.own_rows.lock();

@@ -25,7 +25,7 @@ mod turns;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use atomic::{AtomicU32, AtomicU64, Ordering};
@@ -107,11 +107,13 @@ pub struct Ledger {
     /// `None` if it has no name.
     path: Option<PathBuf>,
     own_rows: Mutex<OwnRows>,
+    /// The process that began to take part in it; `None` for whoever only looks or commands.
+    opener: Option<u32>,
 }
 
-/// Ledgers that this process has opened. A reload opens the gateway again and has to find the same memory; also an
-/// anonymous one.
-static OPENED: Mutex<Vec<(PathBuf, Arc<Ledger>)>> = Mutex::new(Vec::new());
+/// Ledgers that this process takes part in. A reload opens the gateway again, before it frees the old one, and has to find
+/// the same memory; also an anonymous one.
+static OPENED: Mutex<Vec<(PathBuf, Weak<Ledger>)>> = Mutex::new(Vec::new());
 
 impl Ledger {
     /// The ledger of a CSP.ini, in a runtime directory. It is the one that a living web server or worker has, if there is
@@ -123,22 +125,27 @@ impl Ledger {
     pub fn of(csp_ini: &Path, directory: &Path) -> io::Result<(Arc<Ledger>, Option<io::Error>)> {
         let path = path_of(csp_ini, directory);
         let mut opened = OPENED.lock();
-        if let Some((_, ledger)) = opened.iter().find(|(other, _)| *other == path) {
-            return Ok((ledger.clone(), None));
+        if let Some(ledger) = opened.iter().find(|(other, _)| *other == path).and_then(|(_, it)| it.upgrade()) {
+            return Ok((ledger, None));
         }
+        opened.retain(|(_, ledger)| ledger.strong_count() > 0);
         let (mapping, why) = match Mapping::take_part(&path, has_form, prepare) {
             Ok(mapping) => (mapping, None),
             Err(error) => (new_anonymous()?, Some(error)),
         };
         let named = why.is_none().then(|| path.clone());
-        let ledger = Arc::new(Ledger { mapping, path: named, own_rows: Mutex::default() });
-        opened.push((path, ledger.clone()));
+        let ledger = Arc::new(Ledger::new(mapping, named, Some(std::process::id())));
+        opened.push((path, Arc::downgrade(&ledger)));
         Ok((ledger, why))
     }
 
     /// A ledger without a name, for this process and those it forks.
     pub fn anonymous() -> io::Result<Arc<Ledger>> {
-        Ok(Arc::new(Ledger { mapping: new_anonymous()?, path: None, own_rows: Mutex::default() }))
+        Ok(Arc::new(Ledger::new(new_anonymous()?, None, Some(std::process::id()))))
+    }
+
+    fn new(mapping: Mapping<Layout>, path: Option<PathBuf>, opener: Option<u32>) -> Ledger {
+        Ledger { mapping, path, own_rows: Mutex::default(), opener }
     }
 
     /// When it was made, to the second: when the first of the processes that share it started.
@@ -178,7 +185,7 @@ impl Ledger {
 
     fn checked(mapping: Mapping<Layout>, path: PathBuf) -> io::Result<Ledger> {
         match has_form(mapping.get()) {
-            true => Ok(Ledger { mapping, path: Some(path), own_rows: Mutex::default() }),
+            true => Ok(Ledger::new(mapping, Some(path), None)),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "another release made it")),
         }
     }
@@ -243,6 +250,19 @@ impl Ledger {
 
     fn connections_used(&self) -> usize {
         (self.layout().connections_used.load(Ordering::Acquire) as usize).min(CONNECTIONS)
+    }
+}
+
+impl Drop for Ledger {
+    /// Whoever leaves last takes the file along. A web server's workers have their parent's ledger, and leave it to it; one
+    /// that has become a daemon is no worker, though it is not the process that opened it.
+    fn drop(&mut self) {
+        let (Some(path), Some(opener)) = (&self.path, self.opener) else { return };
+        let process = std::process::id();
+        let is_worker = opener != process && self.own_rows.get_mut().is_of(process);
+        if !is_worker && (0..self.workers_used()).all(|row| self.mapping.lock(row)) {
+            self.mapping.remove(path);
+        }
     }
 }
 

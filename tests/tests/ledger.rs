@@ -7,7 +7,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use fastrand::Rng;
 use sclera::ledger::{InsteadOf, Ledger, Limits, Member};
+use sclera_tests::apache::{Apache, Mpm};
+use sclera_tests::nginx::Nginx;
 use sclera_tests::process::wait_until;
+use sclera_tests::scene::Scene;
+use sclera_tests::web_server::WebServer;
 
 const WORKERS: u64 = 5;
 const KILLS: usize = 60;
@@ -173,4 +177,41 @@ fn a_ledger_is_kept_while_anybody_takes_part_in_it_and_made_anew_after_that() {
     fourth.gets_on();
     assert_eq!(started(), 1, "nothing is left of those before");
     fourth.kill();
+}
+
+/// The names in a runtime directory.
+fn ledgers(scene: &Scene) -> Vec<String> {
+    let entries = std::fs::read_dir(scene.directory().join("run")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// It stays while the web server reloads and loses workers, and goes with it.
+fn goes_with_its_web_server<S: WebServer>(scene: &Scene, server: S) {
+    assert_eq!(server.get("/csp/demo/echo").status, 200);
+    let before = ledgers(scene);
+    assert!(before.len() == 1 && before[0].ends_with(".ledger"), "{before:?}");
+    let counted = || scene.sclera("status --json").1.matches("\"path\"").count();
+    assert!(counted() > 0, "somebody who only looks takes nothing along");
+    assert!(server.reload());
+    assert_eq!(server.get("/csp/demo/echo").status, 200);
+    let killed = server.workers();
+    for &worker in &killed {
+        let worker = rustix::process::Pid::from_raw(worker as i32).unwrap();
+        rustix::process::kill_process(worker, rustix::process::Signal::KILL).unwrap();
+    }
+    let others = || Some(server.workers()).filter(|now| !now.is_empty() && killed.iter().all(|it| !now.contains(it)));
+    assert!(wait_until(others).is_some(), "{:?}", server.workers());
+    assert_eq!(server.get("/csp/demo/echo").status, 200);
+    assert_eq!(ledgers(scene), before);
+    assert!(server.stop());
+    assert_eq!(ledgers(scene), [""; 0]);
+}
+
+#[test]
+fn a_ledger_goes_with_its_web_server_and_not_before() {
+    let scene = Scene::new();
+    goes_with_its_web_server(&scene, Nginx::start(&scene, "location /csp { CSP on; }"));
+    for mpm in [Mpm::Prefork, Mpm::Event] {
+        goes_with_its_web_server(&scene, Apache::start_with(&scene, mpm, "<Location /csp>\nCSP On\n</Location>"));
+    }
 }

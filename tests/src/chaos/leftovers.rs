@@ -19,17 +19,9 @@ impl Leftovers {
         Leftovers { runtime: runtime.to_owned(), before: segments(runtime) }
     }
 
-    /// Shared segments that were not there before, but for the one ledger: it stays for the next start, and for whoever
-    /// wants to read the counters.
+    /// Shared segments that were not there before.
     pub fn new_ones(&self) -> Vec<PathBuf> {
-        let mut new: Vec<_> = segments(&self.runtime).difference(&self.before).cloned().collect();
-        if let [only] = &new[..]
-            && only.starts_with(&self.runtime)
-            && only.extension().is_some_and(|extension| extension == "ledger")
-        {
-            new.clear();
-        }
-        new
+        segments(&self.runtime).difference(&self.before).cloned().collect()
     }
 }
 
