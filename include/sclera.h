@@ -94,7 +94,8 @@ typedef enum sclera_step {
     SCLERA_STEP_BODY = 3,
     // The response is complete.
     SCLERA_STEP_DONE = 4,
-    // The response cannot be completed: cut the browser's connection, so that it sees a broken answer.
+    // The response cannot be completed: cut the browser's connection, so that it sees a broken answer; or, if nothing of
+    // the response has left yet, sclera_exchange_retract.
     SCLERA_STEP_ABORT = 5,
 } sclera_step;
 
@@ -405,6 +406,11 @@ struct sclera_slice sclera_exchange_body(const struct sclera_exchange *exchange)
 
 // The first `length` bytes of the body at hand have been passed on.
 void sclera_exchange_consume(struct sclera_exchange *exchange, size_t length);
+
+// After SCLERA_STEP_ABORT, if nothing of the response has left: takes back what was told of it, so that
+// sclera_exchange_drive goes on with the head and body of the failure's page. SCLERA_INVALID_ARGUMENT at any other
+// time; break the response then.
+enum sclera_result sclera_exchange_retract(struct sclera_exchange *exchange);
 
 // Why the exchange failed; false if it did not.
 bool sclera_exchange_failure(const struct sclera_exchange *exchange, struct sclera_failure *out);

@@ -1077,7 +1077,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
     apr_bucket_brigade *answer = apr_brigade_create(r->pool, alloc);
     apr_bucket_brigade *body = has_body ? apr_brigade_create(r->pool, alloc) : NULL;
     apr_size_t gathered = 0;
-    int body_complete = !has_body, head_known = 0, unflushed = 0, status;
+    int body_complete = !has_body, head_known = 0, unflushed = 0, passed = 0, status;
     sclera_slice piece;
 
     for (;;) {
@@ -1085,6 +1085,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
         case SCLERA_STEP_WAIT:
             if (unflushed) {
                 APR_BRIGADE_INSERT_TAIL(answer, apr_bucket_flush_create(alloc));
+                passed = 1;
                 if (!csp_pass(r, answer)) {
                     return OK;
                 }
@@ -1138,6 +1139,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
             unflushed = 1;
             gathered += piece.length;
             if (gathered >= CSP_GATHER) {
+                passed = 1;
                 if (!csp_pass(r, answer)) {
                     return OK;
                 }
@@ -1156,6 +1158,14 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
             return OK;
 
         case SCLERA_STEP_ABORT:
+            if (!passed && sclera_exchange_retract(exchange) == SCLERA_OK) { /* nothing has left: an honest answer */
+                apr_brigade_cleanup(answer);
+                apr_table_clear(r->headers_out);
+                gathered = 0;
+                head_known = 0;
+                break;
+            }
+            /* fall through */
         default:
             csp_log_failure(r, exchange);
             return head_known ? csp_cut(r, answer) : HTTP_INTERNAL_SERVER_ERROR;

@@ -233,6 +233,7 @@ static ngx_int_t ngx_http_sclera_await_client(ngx_http_request_t *r);
 static void ngx_http_sclera_mark_last(ngx_http_request_t *r, ngx_buf_t *b);
 
 static void ngx_http_sclera_done(ngx_http_sclera_ctx_t *ctx);
+static void ngx_http_sclera_begin_anew(ngx_http_sclera_ctx_t *ctx);
 static void ngx_http_sclera_abort(ngx_http_sclera_ctx_t *ctx);
 static void ngx_http_sclera_finalize(ngx_http_sclera_ctx_t *ctx, ngx_int_t rc);
 static void ngx_http_sclera_release(ngx_http_sclera_ctx_t *ctx);
@@ -1752,6 +1753,17 @@ ngx_http_sclera_drive(ngx_http_sclera_ctx_t *ctx)
             return;
 
         default: /* SCLERA_STEP_ABORT */
+
+            if (!ctx->head_sent
+                && sclera_exchange_retract(ctx->exchange) == SCLERA_OK)
+            {
+                /* nothing has left yet: an honest answer is possible */
+
+                ngx_http_sclera_begin_anew(ctx);
+                rc = NGX_OK;
+                break;
+            }
+
             ngx_http_sclera_abort(ctx);
             return;
         }
@@ -2911,29 +2923,27 @@ ngx_http_sclera_done(ngx_http_sclera_ctx_t *ctx)
 
 
 static void
+ngx_http_sclera_begin_anew(ngx_http_sclera_ctx_t *ctx)
+{
+    ngx_http_clean_header(ctx->request);
+
+    ctx->request->header_only = 0;
+    ctx->head = 0;
+
+    ngx_http_sclera_free_gather(ctx);
+}
+
+
+static void
 ngx_http_sclera_abort(ngx_http_sclera_ctx_t *ctx)
 {
     ngx_int_t            rc;
-    sclera_failure       failure;
     ngx_http_request_t  *r;
 
     r = ctx->request;
 
     if (!ctx->head_sent) {
-
-        /* nothing has left yet: an honest answer is still possible */
-
-        failure.size = sizeof(sclera_failure);
-
-        rc = sclera_exchange_failure(ctx->exchange, &failure)
-             ? failure.http_status : NGX_HTTP_BAD_GATEWAY;
-
-        if (ctx->head) {
-            ngx_http_clean_header(r);
-            r->header_only = 0;
-        }
-
-        ngx_http_sclera_finalize(ctx, rc);
+        ngx_http_sclera_finalize(ctx, NGX_HTTP_BAD_GATEWAY);
         return;
     }
 

@@ -53,7 +53,7 @@ pub enum Step {
     Body,
     /// The response is complete.
     Done,
-    /// The response cannot be completed: cut the browser's connection.
+    /// The response cannot be completed: cut the browser's connection, or [`Exchange::retract`] what was told.
     Abort,
 }
 
@@ -355,6 +355,16 @@ impl Exchange {
             State::Page { at, .. } => *at += count,
             _ => {}
         }
+    }
+
+    /// After [`Step::Abort`], if nothing of the response has left: takes back what was told of it. The exchange goes on with
+    /// the page of its failure. Whether there is one.
+    pub fn retract(&mut self) -> bool {
+        let Some(failure) = self.failure.as_ref().filter(|_| matches!(self.state, State::Aborted)) else {
+            return false;
+        };
+        self.show_page(failure.code);
+        true
     }
 
     /// Why the exchange failed, if it did.
@@ -782,17 +792,19 @@ impl Exchange {
     /// Ends the exchange: with a page while nothing of an answer has been told, else by cutting it.
     fn fail(&mut self, failure: Failure) {
         self.record.failed(&failure, &self.request_id);
-        self.state = match self.response {
-            Some(_) => State::Aborted,
-            None => {
-                let (head, body) = page::page(failure.code, &self.request_id);
-                self.record.head(&[], &head, Instant::now());
-                self.response = Some(head);
-                State::Page { body, at: 0, head_told: false }
-            }
-        };
+        match self.response {
+            Some(_) => self.state = State::Aborted,
+            None => self.show_page(failure.code),
+        }
         self.worker.member().count_failure(failure.code as u16);
         self.failure = Some(failure);
+    }
+
+    fn show_page(&mut self, code: Code) {
+        let (head, body) = page::page(code, &self.request_id);
+        self.record.head(&[], &head, Instant::now());
+        self.response = Some(head);
+        self.state = State::Page { body, at: 0, head_told: false };
     }
 }
 

@@ -61,7 +61,8 @@ pub enum sclera_step {
     SCLERA_STEP_BODY = 3,
     /// The response is complete.
     SCLERA_STEP_DONE = 4,
-    /// The response cannot be completed: cut the browser's connection, so that it sees a broken answer.
+    /// The response cannot be completed: cut the browser's connection, so that it sees a broken answer; or, if nothing of
+    /// the response has left yet, sclera_exchange_retract.
     SCLERA_STEP_ABORT = 5,
 }
 
@@ -339,6 +340,20 @@ export! {
         // SAFETY: the contract.
         if let Some(exchange) = unsafe { exclusive(exchange) } {
             exchange.exchange.consume(length, Instant::now());
+        }
+    }
+}
+
+export! {
+    /// After SCLERA_STEP_ABORT, if nothing of the response has left: takes back what was told of it, so that
+    /// sclera_exchange_drive goes on with the head and body of the failure's page. SCLERA_INVALID_ARGUMENT at any other
+    /// time; break the response then.
+    fn sclera_exchange_retract(exchange: *mut sclera_exchange) -> sclera_result {
+        // SAFETY: the contract.
+        let Some(exchange) = (unsafe { exclusive(exchange) }) else { return invalid("exchange is NULL") };
+        match exchange.exchange.retract() {
+            true => sclera_result::SCLERA_OK,
+            false => invalid("the exchange has not been aborted"),
         }
     }
 }

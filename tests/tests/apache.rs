@@ -222,7 +222,7 @@ fn a_stream_reaches_the_browser_as_it_is_produced() {
 fn a_broken_answer_looks_broken_and_is_logged_once() {
     let scene = Scene::new();
     let apache = Apache::start(&scene, CSP);
-    let cut = apache.get("/csp/demo/fail?after=100");
+    let cut = apache.get("/csp/demo/fail?after=100000");
     assert!(cut.status == 200 && !cut.complete, "{cut:?}");
     let lost = apache.get("/csp/demo/fail?after=0");
     assert!(lost.status == 502 && lost.complete && lost.text().contains("SCLERA-600"), "{lost:?}");
