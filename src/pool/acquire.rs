@@ -51,10 +51,14 @@ impl Acquire {
     /// Why the server cannot be used, or that the queue's time ran out.
     pub fn drive(&mut self, resolver: &dyn Resolver, waker: &Waker, now: Instant) -> Result<Option<Lease>, Failure> {
         loop {
+            let mut has_waited = false;
             let checkout = match std::mem::replace(&mut self.state, State::Over) {
                 State::Start => self.pool.checkout(waker),
                 State::Queued { ticket, until } => match ticket.take() {
-                    Some(checkout) => checkout,
+                    Some(checkout) => {
+                        has_waited = true;
+                        checkout
+                    }
                     None if now >= until => return Err(self.queue_timed_out()),
                     None => {
                         self.state = State::Queued { ticket, until };
@@ -82,10 +86,13 @@ impl Acquire {
             self.state = match checkout {
                 Checkout::Idle(mut lease) => match lease.connection.is_usable() {
                     true => return Ok(Some(*lease)),
-                    // The server has given it up: the next idle one may do, else a new one is made.
+                    // The server has given it up. The next idle one may do; but whoever has waited has a right now, which
+                    // others would get first.
                     false => {
                         self.pool.member.count(self.pool.row, Counter::Stale);
-                        State::Start
+                        let Lease { connection, permit, .. } = *lease;
+                        drop(connection);
+                        if has_waited { open(&self.pool, permit, resolver, waker, now)? } else { State::Start }
                     }
                 },
                 Checkout::Open(permit) => open(&self.pool, permit, resolver, waker, now)?,

@@ -105,6 +105,13 @@ impl Superserver {
         self.answer(call, Code::native_status(0), |out| write_bytes(value, out));
     }
 
+    /// Answers and ends in one segment: whoever has the answer sees the end too.
+    pub fn give_back_and_close(mut self, call: &Message, value: &[u8]) {
+        rustix::net::sockopt::set_tcp_cork(&self.stream, true).expect("a TCP option");
+        self.give_back(call, value);
+        self.close();
+    }
+
     pub fn close(self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }

@@ -1,8 +1,8 @@
 //! Connections are shared, limited, checked before they serve again, and never used after a doubt.
 
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::{HandshakeKind, ProtocolVersion};
@@ -67,6 +67,34 @@ fn there_are_never_more_connections_than_the_maximum_and_those_who_wait_are_serv
         }
     });
     assert_eq!((server.counts().connections, server.counts().requests), (2, 12));
+}
+
+#[test]
+fn those_who_wait_are_served_in_turn_also_by_a_server_that_ends_after_every_answer() {
+    const WAITING: usize = 8;
+    let (all_wait, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let (seen, served) = (all_wait.clone(), turns.clone());
+    let port = peer::listen(move |stream| {
+        let mut server = peer::Superserver::new(stream);
+        let Some(call) = server.await_call() else { return };
+        let at = call.payload.windows(6).position(|bytes| bytes == b"/turn-").expect("the path");
+        served.lock().unwrap().push(call.payload[at + 6] - b'0');
+        eventually("the queue", || seen.load(Ordering::SeqCst));
+        server.give_back_and_close(&call, OK);
+    });
+    let gateway = Gateway::local(&format!("TCP_Port={port}\nMaximum_Server_Connections=1"));
+    std::thread::scope(|threads| {
+        for turn in 0..=WAITING {
+            let gateway = &gateway;
+            threads.spawn(move || assert_eq!(gateway.get(&format!("/turn-{turn}")).status, 200));
+            eventually("its place", || match turn {
+                0 => turns.lock().unwrap().len() == 1,
+                _ => gateway.counts().waiting == turn,
+            });
+        }
+        all_wait.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(*turns.lock().unwrap(), (0..=WAITING as u8).collect::<Vec<_>>());
 }
 
 #[test]
