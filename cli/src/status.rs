@@ -23,12 +23,12 @@ pub struct Options {
 /// Prints what the ledger holds. Warns if no worker is running.
 pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
     let place = Place::of(&options.config);
-    let ledger = match Ledger::look(&place.csp_ini, &place.directory) {
-        Ok(ledger) => ledger,
+    let snapshot = match Ledger::look(&place.csp_ini, &place.directory) {
+        Ok(snapshot) => snapshot,
         Err(error) => return complain(err, place.complaints(&error, "read")),
     };
     place.warn(err)?;
-    let status = Status::of(&ledger, place.profile.as_ref());
+    let status = Status::of(&snapshot, place.profile.as_ref());
     match options.json {
         true => writeln!(out, "{:#}", status.to_json())?,
         false => write!(out, "{status}")?,

@@ -163,14 +163,15 @@ impl Ledger {
         &self.mapping.get().sessions
     }
 
-    /// The ledger of a CSP.ini, to look at from outside.
+    /// What the ledger of a CSP.ini holds now, looked at from outside. It is all that may be done with a ledger that is
+    /// mapped for reading.
     ///
     /// # Errors
     ///
     /// If there is none, if this user may not read it, or if another release made it.
-    pub fn look(csp_ini: &Path, directory: &Path) -> io::Result<Ledger> {
+    pub fn look(csp_ini: &Path, directory: &Path) -> io::Result<Snapshot> {
         let path = path_of(csp_ini, directory);
-        Ledger::checked(Mapping::open_to_read(&path)?, path)
+        Ok(Ledger::checked(Mapping::open_to_read(&path)?, path)?.snapshot())
     }
 
     /// The ledger of a CSP.ini, to say from outside what is to be done.

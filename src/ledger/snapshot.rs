@@ -1,6 +1,7 @@
 //! What the ledger holds at one moment, as plain data: for `sclera status`, the pages and the metrics.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::counters::{BOUNDS, Counter, Tally};
@@ -10,6 +11,8 @@ use super::{ConnectionState, Ledger, now_ms};
 /// Everything. Other workers go on meanwhile, so numbers of different tables may differ by what happened in between.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// Where the ledger is; `None` if it has no name.
+    pub ledger: Option<PathBuf>,
     /// When the ledger was made, in seconds since 1970.
     pub made: u64,
     pub workers: Vec<WorkerNow>,
@@ -180,6 +183,7 @@ impl Ledger {
             .take_while(|(_, path)| path.key.load(super::Ordering::Acquire) != 0)
             .map(|(row, path)| PathNow { row, path: path.name.get(), requests: total(&|one| one.path == Some(row)) });
         Snapshot {
+            ledger: self.path().map(Into::into),
             made: layout.made.load(super::Ordering::Relaxed),
             paths: paths.collect(),
             servers,

@@ -188,7 +188,7 @@ fn a_named_ledger_is_found_by_its_file_and_one_that_cannot_be_made_has_no_name()
     let (again, _) = Ledger::of(&csp_ini, &run).unwrap();
     assert!(Arc::ptr_eq(&ledger, &again), "a reload finds it");
     ledger.server("LOCAL");
-    assert_eq!(Ledger::look(&csp_ini, &run).unwrap().snapshot().servers[0].name, "LOCAL");
+    assert_eq!(Ledger::look(&csp_ini, &run).unwrap().servers[0].name, "LOCAL");
 
     let (nameless, why) = Ledger::of(&csp_ini, Path::new("/proc/none")).unwrap();
     assert!(nameless.path().is_none() && why.is_some());

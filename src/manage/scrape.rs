@@ -35,7 +35,7 @@ impl Scrape {
         }
         let form = Form::of(request.header("accept").unwrap_or_default());
         let numbers = Numbers {
-            status: Status::of(&self.ledger, Some(profile)),
+            status: Status::of(&self.ledger.snapshot(), Some(profile)),
             certificates: certificates(&self.view, SystemTime::now()),
         };
         match numbers.page(form) {

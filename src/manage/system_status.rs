@@ -86,7 +86,7 @@ fn number_cell(number: u64) -> Cell {
 }
 
 fn show(visit: &Visit) -> Result<Response, Trouble> {
-    let status = Status::of(&visit.manage.ledger, Some(visit.profile));
+    let status = Status::of(&visit.manage.ledger.snapshot(), Some(visit.profile));
     let sort = Sort::of(visit);
     let can_act = visit.who.role >= Role::Operate;
     let language = visit.language;
@@ -374,7 +374,7 @@ fn order(visit: &Visit, server: &str, order: Order) -> Result<&'static str, Trou
 
 /// The same for programs.
 pub fn call(visit: &Visit) -> Result<Value, Trouble> {
-    Ok(Status::of(&visit.manage.ledger, Some(visit.profile)).to_json())
+    Ok(Status::of(&visit.manage.ledger.snapshot(), Some(visit.profile)).to_json())
 }
 
 /// Closes connections: `{"all": true}`, `{"server": "LOCAL"}` or `{"connection": 3}`, the last one also with its `"mark"`,

@@ -15,9 +15,7 @@ pub use quantile::quantile;
 pub use text::span;
 
 use crate::failure::Code;
-use crate::ledger::{
-    ConnectionNow, ConnectionState, Counter, Ledger, Series, ServerNow, Snapshot, Tally, WorkerNow, now_ms,
-};
+use crate::ledger::{ConnectionNow, ConnectionState, Counter, Series, ServerNow, Snapshot, Tally, WorkerNow, now_ms};
 use crate::pool::health::{Admission, Health, Policy, Wish};
 use crate::profile::{Profile, Route, Server};
 
@@ -110,20 +108,19 @@ pub struct FailureCount {
 }
 
 impl Status {
-    /// What a ledger holds now. Without a profile, names alone are known of servers and paths.
-    pub fn of(ledger: &Ledger, profile: Option<&Profile>) -> Status {
-        let snapshot = ledger.snapshot();
+    /// What a ledger held at one moment. Without a profile, names alone are known of servers and paths.
+    pub fn of(snapshot: &Snapshot, profile: Option<&Profile>) -> Status {
         let servers: Vec<ServerStatus> =
             snapshot.servers.iter().map(|now| ServerStatus::of(now.clone(), profile)).collect();
-        let paths = paths(&snapshot, &servers, profile);
-        let Snapshot { made, workers, connections, answers, failures, tallies, .. } = &snapshot;
+        let paths = paths(snapshot, &servers, profile);
+        let Snapshot { made, workers, connections, answers, failures, tallies, .. } = snapshot;
         Status {
-            ledger: ledger.path().map(Into::into),
+            ledger: snapshot.ledger.clone(),
             since: *made,
             workers: workers.clone(),
-            connections: connections.iter().map(|now| Connection::of(now.clone(), &snapshot, profile)).collect(),
+            connections: connections.iter().map(|now| Connection::of(now.clone(), snapshot, profile)).collect(),
             paths,
-            answers: answers.iter().map(|series| Answers::of(series, &snapshot)).collect(),
+            answers: answers.iter().map(|series| Answers::of(series, snapshot)).collect(),
             failures: failures
                 .iter()
                 .map(|&(number, count)| FailureCount { number, code: code_of(number), count })

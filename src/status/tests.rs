@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::command::{Asked, Order, Which, close, order};
 use super::metrics::{Form, Numbers};
 use super::*;
-use crate::ledger::{Limits, Member, Rights};
+use crate::ledger::{Ledger, Limits, Member, Rights};
 
 const CSP_INI: &str = "[SYSTEM]\nDefault_Server=ONE\n[SYSTEM_INDEX]\nONE=Enabled\nTWO=Enabled\nOFF=Disabled\n\
     [ONE]\nIp_Address=10.0.0.1\n[TWO]\nIp_Address=fd00::2\n[OFF]\nIp_Address=10.0.0.3\n\
@@ -31,7 +31,7 @@ fn connect(member: &Member, server: usize) -> Rights {
 fn each_server_has_the_state_that_file_and_wish_give_it() {
     let (ledger, _member) = ledger();
     let states = || {
-        let servers = Status::of(&ledger, Some(&profile())).servers;
+        let servers = Status::of(&ledger.snapshot(), Some(&profile())).servers;
         servers.iter().map(|server| format!("{} {}", server.state(), server.health)).collect::<Vec<_>>()
     };
     assert_eq!(states(), ["enabled up", "enabled up", "disabled up", "removed up"]);
@@ -54,7 +54,7 @@ fn eject(ledger: &Ledger, server: usize) {
 fn a_server_out_of_use_is_offline_for_its_paths_and_comes_back_when_marked_online() {
     let (ledger, _member) = ledger();
     let told = || {
-        let paths = Status::of(&ledger, Some(&profile())).paths;
+        let paths = Status::of(&ledger.snapshot(), Some(&profile())).paths;
         let current = |it: &PathStatus| if it.is_current { "*" } else { "" };
         paths
             .iter()
@@ -64,7 +64,7 @@ fn a_server_out_of_use_is_offline_for_its_paths_and_comes_back_when_marked_onlin
     let expected = ["/ ONE enabled*", "/csp ONE enabled*", "/csp TWO enabled", "/off  disabled", "/lost OFF disabled"];
     assert_eq!(told(), expected);
     eject(&ledger, 0);
-    assert_eq!(Status::of(&ledger, Some(&profile())).servers[0].health, "ejected");
+    assert_eq!(Status::of(&ledger.snapshot(), Some(&profile())).servers[0].health, "ejected");
     assert_eq!(told()[1..3], ["/csp ONE offline", "/csp TWO enabled*"]);
     assert!(order(&ledger, "ONE", Order::Online));
     assert_eq!(told(), expected);
@@ -125,7 +125,7 @@ fn the_metrics_hold_what_was_counted_in_both_forms_and_harmless_labels() {
     member.count(0, Counter::Ejections);
     let rights = connect(&member, 0);
     let page = |form| {
-        let numbers = Numbers { status: Status::of(&ledger, Some(&profile())), certificates: Vec::new() };
+        let numbers = Numbers { status: Status::of(&ledger.snapshot(), Some(&profile())), certificates: Vec::new() };
         numbers.page(form).unwrap()
     };
     let (prometheus, open) = (page(Form::Prometheus), page(Form::OpenMetrics));

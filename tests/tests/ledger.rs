@@ -163,7 +163,7 @@ fn whoever_comes_in_the_same_instant_finds_one_ledger() {
 fn a_ledger_is_kept_while_anybody_takes_part_in_it_and_made_anew_after_that() {
     let directory = tempfile::tempdir().unwrap();
     let (csp_ini, run) = (directory.path().join("CSP.ini"), directory.path().join("run"));
-    let started = || Ledger::look(&csp_ini, &run).unwrap().snapshot().workers.len();
+    let started = || Ledger::look(&csp_ini, &run).unwrap().workers.len();
     let mut first = Worker::start(directory.path(), 1);
     first.gets_on();
     let mut second = Worker::start(directory.path(), 2);
