@@ -47,8 +47,8 @@ pub struct Message {
     /// With its line breaks, as they are on the wire.
     pub head: Vec<u8>,
     pub body: Vec<u8>,
-    /// Bytes of the whole body.
-    pub length: u64,
+    /// Bytes of the body that come after those.
+    pub missing: u64,
 }
 
 /// The largest file that is read back.
@@ -219,12 +219,12 @@ impl Entry {
 impl Message {
     fn to_json(&self) -> Value {
         let base64 = |bytes: &[u8]| Base64::encode_string(bytes);
-        json!({"head": base64(&self.head), "body": base64(&self.body), "length": self.length})
+        json!({"head": base64(&self.head), "body": base64(&self.body), "missing": self.missing})
     }
 
     fn from_json(value: &Value) -> Message {
         let bytes = |name: &str| Base64::decode_vec(value[name].as_str().unwrap_or_default()).unwrap_or_default();
-        Message { head: bytes("head"), body: bytes("body"), length: value["length"].as_u64().unwrap_or_default() }
+        Message { head: bytes("head"), body: bytes("body"), missing: value["missing"].as_u64().unwrap_or_default() }
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
             request_id: format!("id-{number}"),
             began: 1_000 + number,
             status: 200,
-            request: Message { head: b"GET / HTTP/1.1\r\n\r\n".to_vec(), body: vec![0, 255, number as u8], length: 3 },
+            request: Message { head: b"GET / HTTP/1.1\r\n\r\n".to_vec(), body: vec![0, 255, number as u8], missing: 3 },
             ..Entry::default()
         }
     }

@@ -363,7 +363,9 @@ impl Exchange {
         let Some(failure) = self.failure.as_ref().filter(|_| matches!(self.state, State::Aborted)) else {
             return false;
         };
-        self.show_page(failure.code);
+        let code = failure.code;
+        self.record.retracted();
+        self.show_page(code);
         true
     }
 

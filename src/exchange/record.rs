@@ -150,6 +150,14 @@ impl Record {
         }
     }
 
+    /// What was told of the response has been taken back: nothing of it has left.
+    pub fn retracted(&mut self) {
+        if let Some(detail) = &mut self.detail {
+            detail.response.body.clear();
+            detail.response.length = 0;
+        }
+    }
+
     /// The response head is complete; `bytes` are those that the application sent, empty for a page of ours.
     pub fn head(&mut self, bytes: &[u8], head: &ResponseHead, now: Instant) {
         let Some(detail) = &mut self.detail else { return };
@@ -330,7 +338,7 @@ impl Record {
         let message = |message: &Message| trace::Message {
             head: message.head.clone(),
             body: message.masked(&detail.secrets, most),
-            length: message.length,
+            missing: message.length.saturating_sub(message.body.len().min(most) as u64),
         };
         let entry = Entry {
             request_id: detail.request_id.clone(),

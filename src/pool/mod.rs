@@ -681,7 +681,8 @@ impl Pool {
     fn tell_closing(&self, count: usize, why: &str) {
         let server = self.server();
         if count > 0 && self.log.levels_for(server.log_levels).verbose.connections() {
-            let details = format!("{count} connections: {why}");
+            let plural = if count == 1 { "" } else { "s" };
+            let details = format!("{count} connection{plural}: {why}");
             let event = LogEvent::new(Level::Info, kinds::CONNECTION, "Connection closed").details(&details);
             self.log.record(event.server(&server.name));
         }

@@ -195,6 +195,26 @@ fn traced_requests_are_listed_shown_without_secrets_and_forgotten() {
 }
 
 #[test]
+fn of_a_long_body_the_trace_keeps_the_beginning_and_says_how_much_more_there_was() {
+    through_both("Sclera_Trace=/csp/demo\nSclera_Trace_Body_Size=30", |_, port| {
+        let mut manager = Manager::new(port);
+        let form = "password=long-secret&plain=word&more=and-more";
+        let head =
+            format!("POST {ECHO} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+        let length = format!("Content-Length: {}\r\n\r\n{form}", form.len());
+        assert_eq!(Client::connect(port).send(head + &length).answer().status, 200);
+        let traced =
+            || manager.call("GET", "trace", "").json()["requests"][0]["request_id"].as_str().map(str::to_owned);
+        let id = wait_until(traced).expect("a traced request");
+        let sent = &manager.call("GET", &format!("trace?id={id}"), "").json()["sent"];
+        assert_eq!(sent["body"], "password=********&plain=wor", "{sent}");
+        assert_eq!(sent["missing"], form.len() - 30, "what masking takes away is not missing: {sent}");
+        let page = manager.get(&format!("page=trace&id={id}")).text();
+        assert!(page.contains(&format!("+ {} bytes", form.len() - 30)), "{page}");
+    });
+}
+
+#[test]
 fn a_stranger_gets_neither_the_log_nor_the_trace() {
     through_both("Username=admin\nPassword=secret\nSclera_Trace=/csp/demo", |_, port| {
         assert_eq!(get(port, ECHO).status, 200);
