@@ -14,5 +14,6 @@ pub mod privileges;
 pub mod profile;
 pub mod status;
 pub mod terminal;
+pub mod threads;
 pub mod trial;
 pub mod wire;

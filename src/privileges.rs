@@ -8,8 +8,11 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+
+use crate::threads::with_signals_blocked;
 
 /// A user as whom workers run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +58,13 @@ impl Hands {
         }
     }
 
-    /// Those for a file whose name and directory were not chosen by whoever wrote CSP.ini: root may make it where root alone
-    /// can make files.
-    pub fn at_usual_place(&self, directory: &Path) -> Hands {
+    /// Those for files whose names and directories were not chosen by whoever wrote CSP.ini: root may open and make them
+    /// where root alone can make files, and links.
+    pub fn at_usual_places(&self, directories: &[&Path]) -> Hands {
         match self {
-            Hands::Workers(workers) if is_roots_directory(directory) => Hands::Roots { workers: workers.clone() },
+            Hands::Workers(workers) if directories.iter().all(|directory| is_roots_directory(directory)) => {
+                Hands::Roots { workers: workers.clone() }
+            }
             hands => hands.clone(),
         }
     }
@@ -104,9 +109,43 @@ pub fn is_roots_directory(directory: &Path) -> bool {
     is_roots_alone(&directory.join(".sclera-none"))
 }
 
+/// The file itself, where links lead to it. As root only links that are root's are followed: others could lead to a file of
+/// root's.
+///
+/// # Errors
+///
+/// Of the system; a link that is not followed.
+pub fn resolved(path: &Path) -> io::Result<PathBuf> {
+    if is_root() && has_link_of_others(&std::path::absolute(path)?, 0) {
+        return Err(io::Error::other("a symbolic link on the way to it is not root's, and root does not follow it"));
+    }
+    path.canonicalize()
+}
+
+fn has_link_of_others(path: &Path, links: usize) -> bool {
+    let mut at = PathBuf::from("/");
+    let mut parts = path.components();
+    for part in parts.by_ref() {
+        match part {
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            Component::ParentDir => drop(at.pop()),
+            Component::Normal(name) => at.push(name),
+        }
+        if !at.is_symlink() {
+            continue;
+        }
+        let Ok(target) = at.read_link() else { return false };
+        let is_roots = at.symlink_metadata().is_ok_and(|found| found.uid() == 0);
+        let rest = at.parent().unwrap_or(Path::new("/")).join(target).join(parts.as_path());
+        return !is_roots || links >= MOST_LINKS || has_link_of_others(&rest, links + 1);
+    }
+    false
+}
+
+const MOST_LINKS: usize = 16;
+
 /// Links are followed one by one, since each of them could be another's.
 fn leads_through_roots(file: &Path, links: usize) -> bool {
-    const MOST_LINKS: usize = 16;
     let mut at = PathBuf::from("/");
     let mut sticky = false;
     let mut parts = file.components();
@@ -146,21 +185,23 @@ fn is_sticky(found: &Metadata) -> bool {
 /// memberships and access lists of every directory on the way count. Only the file-system identity of that one thread
 /// changes, and the thread ends with the work.
 ///
-/// If this process is not root, it already is the user whose access matters, and does the work itself.
+/// If this process is not root, it already is the user whose access matters, and does the work itself; likewise if that
+/// user is root.
 ///
 /// # Errors
 ///
 /// The thread cannot be started, or cannot take the identity; the work has then not been done. A panic in it is an error
 /// too.
 pub fn as_user<T: Send>(user: &User, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let panicked = || io::Error::other("the work panicked");
+    if !is_root() || user.uid == 0 {
+        return catch_unwind(AssertUnwindSafe(work)).map_err(|_| panicked());
+    }
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("sclera-as-user".into()).spawn_scoped(scope, move || {
-            if is_root() {
-                become_user_for_files(user)?;
-            }
-            Ok(work())
-        })?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the work panicked")))
+        let body = move || become_user_for_files(user).map(|()| work());
+        let builder = std::thread::Builder::new().name("sclera-as-user".into());
+        let thread = with_signals_blocked(|| builder.spawn_scoped(scope, body))?;
+        thread.join().unwrap_or_else(|_| Err(panicked()))
     })
 }
 
@@ -183,19 +224,21 @@ fn set_and_verify(call: libc::c_long, id: u32) -> io::Result<()> {
     if now as u32 == id { Ok(()) } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) }
 }
 
-/// Lets a command run as this user, for good and with nothing left of root, if this process is root.
-pub fn run_as_user(command: &mut Command, user: &User) {
-    if !is_root() {
-        return;
-    }
-    let user = user.clone();
-    let become_user = move || {
-        set_groups(&user.groups)?;
-        set_id(libc::SYS_setresgid, user.gid)?;
-        set_id(libc::SYS_setresuid, user.uid)
+/// Lets a command run in a session and a process group of its own, without the terminal that this process may have; and if
+/// this process is root, as this user, for good and with nothing left of root. `None`: as this process.
+pub fn run_apart(command: &mut Command, user: Option<&User>) {
+    let user = user.filter(|user| is_root() && user.uid != 0).cloned();
+    let set_apart = move || {
+        rustix::process::setsid()?;
+        if let Some(user) = &user {
+            set_groups(&user.groups)?;
+            set_id(libc::SYS_setresgid, user.gid)?;
+            set_id(libc::SYS_setresuid, user.uid)?;
+        }
+        Ok(())
     };
     // SAFETY: between fork and exec only system calls are made; nothing is allocated and no lock is taken.
-    unsafe { command.pre_exec(become_user) };
+    unsafe { command.pre_exec(set_apart) };
 }
 
 fn set_groups(groups: &[u32]) -> io::Result<()> {
@@ -254,7 +297,7 @@ mod tests {
         }
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/self/status"]);
-        run_as_user(&mut command, &nobody(&[33, 34]));
+        run_apart(&mut command, Some(&nobody(&[33, 34])));
         let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
         let words: Vec<&str> = output.split_whitespace().collect();
         let mut expected = vec!["Uid:", "65534", "65534", "65534", "65534", "Gid:", "65534", "65534", "65534", "65534"];
@@ -296,6 +339,13 @@ mod tests {
         assert!(!is_roots_alone(&here.join("way/CSP.ini")));
         symlink("others/../roots/CSP.ini", here.join("detour")).unwrap();
         assert!(!is_roots_alone(&here.join("detour")), "whoever owns a directory on the way can replace it");
+        assert!(resolved(&link).is_ok() && resolved(&here.join("detour")).is_ok(), "root's links, wherever they lead");
+        let others = here.join("others/link");
+        symlink(&roots, &others).unwrap();
+        lchown(&others, nobody, None).unwrap();
+        assert!(resolved(&others).is_err(), "a link of others may lead to a file of root's");
+        symlink(&others, here.join("chain")).unwrap();
+        assert!(resolved(&here.join("chain")).is_err());
         symlink("circle", here.join("circle")).unwrap();
         assert!(!is_roots_alone(&here.join("circle")));
         lchown(&link, nobody, None).unwrap();

@@ -267,6 +267,11 @@ fn with_files(server: &Server, replacements: &[Replacement]) -> Server {
 fn replace(new: &Path, place: &Path) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
     let content = zeroize::Zeroizing::new(fs::read(new).map_err(told)?);
+    // CSP.ini names it, and whoever may write that could want another file gone.
+    let held = zeroize::Zeroizing::new(fs::read(place).map_err(told)?);
+    if !held.windows(PEM.len()).any(|bytes| bytes == PEM) {
+        return Err("what is there now holds no PEM, so it is neither a certificate nor a key".to_owned());
+    }
     let before = fs::File::open(place).map_err(told)?;
     let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let fresh = place.with_file_name(format!(".{name}.{}", std::process::id()));
@@ -284,6 +289,9 @@ fn replace(new: &Path, place: &Path) -> Result<(), String> {
     }
     written
 }
+
+/// What every file begins with that can be replaced.
+const PEM: &[u8] = b"-----BEGIN ";
 
 /// Undoes a replacement.
 fn put_back(place: &Path) -> io::Result<()> {

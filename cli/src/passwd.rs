@@ -6,6 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use clap::Args;
+use sclera::pool::configuration;
+use sclera::privileges::{Hands, User};
+use sclera::profile::merge::Places;
 use sclera::profile::store::{self, StoreError};
 use sclera::profile::{Environment, ManagementPassword, Profile, Role, UsersFile};
 use zeroize::Zeroizing;
@@ -98,27 +101,40 @@ fn set_in_system(path: &Path, user: &str, hash: &str) -> Result<(), StoreError> 
     opened.save().map(drop)
 }
 
-/// Replaces or adds the user's line. The file belongs to whom CSP.ini belongs to, since the same workers read it.
-///
-/// CSP.ini says which file that is, and who writes it may want root to replace another one: only what is a users' file, or
-/// a new file beside CSP.ini, is written.
+/// Who may write CSP.ini says which file that is, and may want root to replace another one. So unless root alone can write
+/// it, or the file has its usual name beside it, this is done as CSP.ini's owner.
 fn set_in_file(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) -> io::Result<()> {
-    let before = match UsersFile::read(path) {
-        Ok(file) if file.flaws.is_empty() => fs::read_to_string(path)?,
-        Ok(file) => {
-            let (line, why) = file.flaws[0];
-            return Err(io::Error::other(format!(
-                "its line {line} {why}: is it a file of users? Correct that line first"
-            )));
-        }
-        Err(error) if error.is_absent() && is_beside(path, csp_ini)? => String::new(),
-        Err(error) if error.is_absent() => {
-            return Err(io::Error::other(
-                "there is none, and none is made away from CSP.ini: make an empty file first",
-            ));
-        }
-        Err(error) => return Err(io::Error::other(error.to_string())),
+    let found = fs::metadata(csp_ini)?;
+    let owner = User { uid: found.uid(), gid: found.gid(), groups: Vec::new() };
+    let places = Places::of(|name| std::env::var_os(name));
+    let hands = configuration::hands_for(csp_ini, &Environment::of_process(), &places, Some(owner));
+    let hands = match path == csp_ini.with_file_name("CSP.users") {
+        true => configuration::readers(&hands, csp_ini, &places),
+        false => hands,
     };
+    match &hands {
+        Hands::Workers(owner) if owner.uid == 0 => Err(io::Error::other(format!(
+            "{} is root's, but others can write it or a directory above it; correct that first",
+            csp_ini.display()
+        ))),
+        Hands::Workers(owner) => hands.work(|| replace_line(csp_ini, path, user, role, hash))?.map_err(|error| {
+            let why = "this is done as the owner of CSP.ini, which others than root can write";
+            io::Error::other(format!("{error} ({why}: user {}; CSP.users beside it is the usual place)", owner.uid))
+        }),
+        _ => replace_line(csp_ini, path, user, role, hash),
+    }
+}
+
+/// Replaces or adds the user's line. The file belongs to whom CSP.ini belongs to, since the same workers read it.
+fn replace_line(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) -> io::Result<()> {
+    let before = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    if let Some((line, why)) = UsersFile::parse(&before).flaws.first() {
+        let say = format!("its line {line} {why}: is it a file of users? Correct that line first");
+        return Err(io::Error::other(say));
+    }
     let is_other = |line: &&str| line.split(':').next().is_none_or(|name| !name.trim().eq_ignore_ascii_case(user));
     let mut lines: Vec<String> = before.lines().filter(is_other).map(str::to_owned).collect();
     lines.push(format!("{user}:{}:{hash}", role.word()));
@@ -133,12 +149,6 @@ fn set_in_file(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) 
     }
     file.sync_all()?;
     fs::rename(&staged, path)
-}
-
-/// Whether both files are in one directory, wherever links lead.
-fn is_beside(path: &Path, other: &Path) -> io::Result<bool> {
-    let directory = |path: &Path| path.parent().unwrap_or(Path::new("/")).canonicalize();
-    Ok(directory(path)? == directory(&other.canonicalize()?)?)
 }
 
 #[cfg(test)]

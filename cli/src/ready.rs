@@ -29,8 +29,10 @@ pub fn server_for_any_worker(profile: &Profile, position: usize) -> Server {
     server(profile, position, &workers::find(&ThisMachine))
 }
 
-/// On a machine without a web server, CSP.ini is its owner's.
+/// On a machine without a web server, CSP.ini is its owner's; but root does nobody's bidding who may write it.
 fn owner_of(profile: &Profile) -> Option<User> {
+    const NOBODY: u32 = 65_534;
     let found = profile.path.metadata().ok()?;
-    Some(User { uid: found.uid(), gid: found.gid(), groups: Vec::new() })
+    let (uid, gid) = if found.uid() == 0 { (NOBODY, NOBODY) } else { (found.uid(), found.gid()) };
+    Some(User { uid, gid, groups: Vec::new() })
 }

@@ -1076,6 +1076,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
     apr_bucket_alloc_t *alloc = r->connection->bucket_alloc;
     apr_bucket_brigade *answer = apr_brigade_create(r->pool, alloc);
     apr_bucket_brigade *body = has_body ? apr_brigade_create(r->pool, alloc) : NULL;
+    apr_table_t *others = NULL;
     apr_size_t gathered = 0;
     int body_complete = !has_body, head_known = 0, unflushed = 0, passed = 0, status;
     sclera_slice piece;
@@ -1115,6 +1116,9 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
 
         case SCLERA_STEP_HEAD:
             csp_log_failure(r, exchange);
+            if (!others) { /* of other modules */
+                others = apr_table_copy(r->pool, r->headers_out);
+            }
             status = csp_take_head(r, exchange);
             if (status != OK) {
                 return status;
@@ -1160,7 +1164,7 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
         case SCLERA_STEP_ABORT:
             if (!passed && sclera_exchange_retract(exchange) == SCLERA_OK) { /* nothing has left: an honest answer */
                 apr_brigade_cleanup(answer);
-                apr_table_clear(r->headers_out);
+                r->headers_out = apr_table_copy(r->pool, others);
                 gathered = 0;
                 head_known = 0;
                 break;

@@ -1027,7 +1027,12 @@ ngx_http_sclera_open(ngx_conf_t *cf, ngx_http_sclera_main_conf_t *smcf,
         return NGX_ERROR;
     }
 
-    if (geteuid() == 0 && ngx_http_sclera_worker_user(cf, &user) == NGX_OK) {
+    if (geteuid() == 0) {
+
+        if (ngx_http_sclera_worker_user(cf, &user) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
         options->workers = &user;
     }
 

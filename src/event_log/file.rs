@@ -48,7 +48,9 @@ pub struct Keeping {
 #[derive(Debug)]
 pub struct LogFile {
     keeping: Keeping,
-    /// As whom it is opened, made and rotated.
+    /// As whom files of CSP.ini's choice are opened.
+    given: Hands,
+    /// As whom this one is opened, made and rotated.
     hands: Hands,
     open: Option<Open>,
     /// The path that was opened last.
@@ -93,13 +95,14 @@ const PIPE_LINE: usize = 4096;
 
 impl LogFile {
     /// Nothing is opened before [`LogFile::open`] or the first line.
-    pub fn new(keeping: Keeping, hands: Hands) -> LogFile {
+    pub fn new(keeping: Keeping, given: Hands) -> LogFile {
         let hands = match &keeping.place {
-            Place::Usual(directory) => hands.at_usual_place(directory),
-            _ => hands,
+            Place::Usual(directory) => given.at_usual_places(&[directory]),
+            _ => given.clone(),
         };
         LogFile {
             keeping,
+            given,
             hands,
             open: None,
             current: None,
@@ -121,8 +124,9 @@ impl LogFile {
         &self.keeping
     }
 
-    pub fn hands(&self) -> &Hands {
-        &self.hands
+    /// As whom another file is to be opened in its place.
+    pub fn given_hands(&self) -> &Hands {
+        &self.given
     }
 
     /// Opens it now. The process that starts the web server does, while it may create files where workers may not.

@@ -96,7 +96,7 @@ impl Journal {
             let directory = &settings.trace.directory;
             let hands = hands.cloned().unwrap_or_default();
             let hands = match &settings.keeping.place {
-                Place::Usual(usual) if *directory == usual.join(trace::NAME) => hands.at_usual_place(usual),
+                Place::Usual(usual) if *directory == usual.join(trace::NAME) => hands.at_usual_places(&[usual]),
                 _ => hands,
             };
             let _ = trace::prepare(directory, &hands);
@@ -104,7 +104,7 @@ impl Journal {
         let mut desk = self.desk.lock();
         desk.format = settings.format;
         if before.is_none_or(|before| before.keeping != settings.keeping) {
-            let hands = hands.or_else(|| desk.file.as_ref().map(LogFile::hands)).cloned().unwrap_or_default();
+            let hands = hands.or_else(|| desk.file.as_ref().map(LogFile::given_hands)).cloned().unwrap_or_default();
             let news = desk.file.take().map(|file| file.news).unwrap_or_default();
             let mut file = LogFile::new(settings.keeping.clone(), hands);
             file.open();

@@ -108,7 +108,7 @@ export! {
             Ok(opening) => match open(opening) {
                 // SAFETY: the contract.
                 Ok(gateway) => unsafe { super::give(out, gateway) },
-                Err(error) => failed(sclera_result::SCLERA_SYSTEM, &format!("no memory for workers to share: {error}")),
+                Err(error) => failed(sclera_result::SCLERA_SYSTEM, &format!("the gateway cannot be opened: {error}")),
             },
             Err(result) => result,
         }
@@ -173,10 +173,11 @@ fn check(path: &Path, first_start: bool, user: Option<User>, log: &Log) -> scler
     let environment = Environment::of_process();
     let places = Places::of(|name| std::env::var_os(name));
     let hands = configuration::hands_for(path, &environment, &places, user.clone());
-    let loaded = match hands.work(|| configuration::load(path, &environment, log)) {
-        Ok(loaded) => loaded,
-        Err(error) => return not_as_user(&error),
-    };
+    let loaded =
+        match configuration::readers(&hands, path, &places).work(|| configuration::load(path, &environment, log)) {
+            Ok(loaded) => loaded,
+            Err(error) => return not_as_user(&error),
+        };
     let profile = match loaded {
         Ok(profile) => profile,
         Err(failure) => return failed(sclera_result::SCLERA_CONFIGURATION, &failure.to_string()),

@@ -22,7 +22,7 @@ pub(super) use hardware::load;
 #[cfg(feature = "pkcs11")]
 mod hardware {
     use std::collections::HashMap;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::LazyLock;
 
     use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -92,21 +92,23 @@ mod hardware {
         Ok(Arc::new(Shared(Arc::new(Key { session: Mutex::new(session), handle, kind }))))
     }
 
-    fn module(path: &PathBuf) -> Result<Pkcs11, String> {
+    fn module(path: &Path) -> Result<Pkcs11, String> {
         let mut modules = MODULES.lock();
+        // The loader would make another path of one with `$LIB` in it.
+        let path = path.canonicalize().map_err(|error| format!("module {}: {error}", path.display()))?;
         let key = (std::process::id(), path.clone());
         if let Some(module) = modules.get(&key) {
             return Ok(module.clone());
         }
         let problem = |error: Error| format!("module {}: {error}", path.display());
         // CSP.ini names it, and the check before a start runs as root.
-        if rustix::process::geteuid().is_root() && !is_roots_alone(path) {
+        if rustix::process::geteuid().is_root() && !is_roots_alone(&path) {
             let path = path.display();
             return Err(format!(
                 "others than root can write module {path} or a directory above it, so root does not load it"
             ));
         }
-        let module = Pkcs11::new(path).map_err(problem)?;
+        let module = Pkcs11::new(&path).map_err(problem)?;
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
             Err(error) => return Err(problem(error)),

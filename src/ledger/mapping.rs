@@ -94,7 +94,8 @@ impl<T: Shared> Mapping<T> {
             file.try_lock_shared()?;
             // Whoever writes to a page for which the file system has no room is killed, so the room is taken now. Not
             // every file system can.
-            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_of::<T>() as u64) {
+            let take_room = || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_of::<T>() as u64);
+            match rustix::io::retry_on_intr(take_room) {
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
                 Err(error) => return Err(error.into()),
             }

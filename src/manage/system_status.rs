@@ -385,10 +385,12 @@ pub fn call_close(visit: &Visit) -> Result<Value, Trouble> {
     let which = match (sent["all"].as_bool(), sent["server"].as_str(), number) {
         (Some(true), None, None) => Which::All,
         (None | Some(false), Some(server), None) => Which::Server(server.to_owned()),
-        (None | Some(false), None, Some(number)) => match sent["mark"].as_str().map(str::parse) {
+        (None | Some(false), None, Some(number)) => match sent.get("mark").map(|mark| mark.as_str().map(str::parse)) {
             None => Which::Number(number),
-            Some(Ok(mark)) => Which::Marked(number, mark),
-            Some(Err(())) => return Err(Trouble::Wrong("mark: send the one that status gives".to_owned())),
+            Some(Some(Ok(mark))) => Which::Marked(number, mark),
+            Some(None | Some(Err(()))) => {
+                return Err(Trouble::Wrong("mark: send the one that status gives".to_owned()));
+            }
         },
         _ => return Err(Trouble::Wrong("send one of all, server and connection".to_owned())),
     };

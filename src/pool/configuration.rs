@@ -41,15 +41,23 @@ impl Configuration {
         hands: &Hands,
         log: &Log,
     ) -> io::Result<Configuration> {
-        let (mut watch, loaded) = hands.work(|| {
+        let readers = readers(hands, path, &places);
+        let (mut watch, loaded) = readers.work(|| {
             attend_to(path, &places, log);
             let watch = Watch::new(path, environment, places);
             let loaded = load(path, &watch.environment, log);
             (watch, loaded)
         })?;
+        watch.workers = hands.workers().cloned();
+        if let (Hands::Workers(user), Err(failure)) = (&readers, &loaded)
+            && failure.code == Code::ConfigurationUnreadable
+        {
+            let why = "since others than root can put another file in its place; let that user read it";
+            tell(Level::Notice, &format!("{} is read as user {}, {why}", path.display(), user.uid), log);
+        }
         let usual = Path::new(parameter::SCLERA_RUNTIME_DIRECTORY.default);
         let directory = loaded.as_ref().map_or(usual, |profile| &profile.system.runtime_directory).to_owned();
-        let makers = if directory == usual { hands.at_usual_place(usual) } else { hands.clone() };
+        let makers = if directory == usual { hands.at_usual_places(&[usual]) } else { hands.clone() };
         let (ledger, why) = makers.work(|| Ledger::of(path, &directory))??;
         watch.since = ledger.made_at();
         let profile = loaded.map(|profile| Arc::new(ready(profile, watch.debug_since(), hands)));
@@ -104,11 +112,26 @@ pub struct Source {
     pub environment: Environment,
 }
 
-/// As whom the process that opens the gateway does what the files ask for.
+/// As whom a process that may be root does what the files ask for.
 pub fn hands_for(path: &Path, environment: &Environment, places: &Places, workers: Option<User>) -> Hands {
+    let deciding = environment.deciding_files().map(Path::to_owned);
+    let files: Vec<PathBuf> = files_beside(path, places).into_iter().chain(deciding).collect();
     // Whoever can make fragments can write settings, also if there is none yet.
-    let fragments = path.with_added_extension("d");
-    Hands::to_obey(&files_of(path, environment, places), &fragments, workers)
+    Hands::to_obey(&files, &fragments_of(path), workers)
+}
+
+/// As whom CSP.ini is read, and what it asks for in itself is done. Whoever has written it, root may, where nobody else can
+/// put a link to a file of root's in its place.
+pub fn readers(hands: &Hands, path: &Path, places: &Places) -> Hands {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let fragments = fragments_of(path);
+    let files = [Some(path), Some(&*real), places.staged.as_deref()].into_iter().flatten();
+    let directories = files.filter_map(Path::parent).chain([&*fragments]);
+    hands.at_usual_places(&directories.collect::<Vec<_>>())
+}
+
+fn fragments_of(path: &Path) -> PathBuf {
+    path.with_added_extension("d")
 }
 
 /// The profile as it is used: the time of what is dangerous for long runs, and commands have given their passwords.
@@ -212,12 +235,14 @@ pub struct Watch {
     files: Watched,
     /// When the first of the workers that share their state now started: a reload does not change it.
     since: SystemTime,
+    /// As whom commands are run by a worker that is still root; `None` if that is not known.
+    workers: Option<User>,
 }
 
 impl Watch {
     fn new(path: &Path, environment: Environment, places: Places) -> Watch {
         let files = Watched::new(stamps_of(path, &environment, &places));
-        Watch { path: path.to_owned(), environment, places, files, since: SystemTime::now() }
+        Watch { path: path.to_owned(), environment, places, files, since: SystemTime::now(), workers: None }
     }
 
     /// Whether there is something new to load, and the files have come to rest. Each change is told once.
@@ -234,11 +259,16 @@ impl Watch {
 
     /// Loads what the files hold now, after doing what they ask for.
     pub fn load(&mut self, log: &Log) -> Result<Profile, Failure> {
-        attend_to(&self.path, &self.places, log);
+        let environment = self.environment.refreshed();
+        let hands = hands_for(&self.path, &environment, &self.places, self.workers.clone());
+        let loaded = readers(&hands, &self.path, &self.places).work(|| {
+            attend_to(&self.path, &self.places, log);
+            load(&self.path, &environment, log)
+        });
         // Our own writing is no reason to load again.
         self.has_changed();
-        let profile = load(&self.path, &self.environment.refreshed(), log)?;
-        Ok(ready(profile, self.debug_since(), &Hands::Own))
+        let not_read = |error: io::Error| Failure::new(Code::ConfigurationUnreadable, error.to_string());
+        Ok(ready(loaded.map_err(not_read)??, self.debug_since(), &hands))
     }
 
     /// From when dangerous settings count their time: the web server's start, or the last change if that was later. It is
@@ -263,8 +293,11 @@ fn stamps_of(path: &Path, environment: &Environment, places: &Places) -> Stamps 
 
 /// All files that settings come from.
 fn files_of(path: &Path, environment: &Environment, places: &Places) -> Vec<PathBuf> {
-    let others = environment.files().chain(places.staged.as_deref()).map(Path::to_owned);
-    std::iter::once(path.to_owned()).chain(fragment_files(path)).chain(others).collect()
+    files_beside(path, places).into_iter().chain(environment.files().map(Path::to_owned)).collect()
+}
+
+fn files_beside(path: &Path, places: &Places) -> Vec<PathBuf> {
+    std::iter::once(path.to_owned()).chain(fragment_files(path)).chain(places.staged.clone()).collect()
 }
 
 #[cfg(test)]

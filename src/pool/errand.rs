@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::caretaker::{unharmed, with_signals_blocked};
+use crate::threads::{unharmed, with_signals_blocked};
 
 /// One errand. It may block; a panic in it ends it alone.
 pub type Errand = Box<dyn FnOnce() + Send>;

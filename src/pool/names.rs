@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::Pool;
-use super::caretaker::with_signals_blocked;
 use super::fresh::Named;
 use crate::connection::resolve::{self, Addresses, Lookup, Resolver, to_addresses};
 use crate::event_log::{Level, Log};
 use crate::profile::Server;
+use crate::threads::with_signals_blocked;
 
 /// The names of a worker.
 pub struct Names {

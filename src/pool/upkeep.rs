@@ -15,6 +15,7 @@ use super::rotation::{self, After};
 use super::view::View;
 use crate::event_log::{Event, Level, Log, kinds};
 use crate::ledger::{Member, Tally};
+use crate::threads::unharmed;
 
 /// What the caretaker and the errand share.
 #[derive(Debug)]
@@ -94,15 +95,31 @@ impl Upkeep {
 
     fn work(&self) {
         let todo = std::mem::take(&mut self.desk.lock().todo);
-        let mut read_configuration = todo.configuration;
+        // First, since a new key may come with its new password.
+        if todo.configuration {
+            self.read_configuration();
+        }
+        let view = self.view.read().clone();
+        let mut read_again = false;
         for pool in todo.identities.iter().filter_map(Weak::upgrade) {
-            read_configuration |= rotation::renew(&pool, &self.log) == After::ReadConfiguration;
+            // A pool that the new configuration has replaced has nothing to renew.
+            if view.pools().iter().any(|used| Arc::ptr_eq(used, &pool)) {
+                unharmed(|| read_again |= rotation::renew(&pool, &self.log) == After::ReadConfiguration);
+            }
         }
-        let mut watch = self.watch.lock();
-        if let Some(watch) = watch.as_mut().filter(|_| read_configuration) {
-            let gone = self.reload(watch);
-            self.desk.lock().gone.extend(gone);
+        if read_again {
+            self.read_configuration();
         }
+    }
+
+    fn read_configuration(&self) {
+        unharmed(|| {
+            let mut watch = self.watch.lock();
+            if let Some(watch) = watch.as_mut() {
+                let gone = self.reload(watch);
+                self.desk.lock().gone.extend(gone);
+            }
+        });
     }
 
     /// Puts the changed configuration into force as a whole, or leaves everything as it is. Gives the pools that are not

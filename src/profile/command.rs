@@ -2,14 +2,13 @@
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use zeroize::Zeroizing;
 
-use crate::privileges::{User, run_as_user};
+use crate::privileges::{User, run_apart};
 
 /// Why a command gave no password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +52,8 @@ const LARGEST_OUTPUT: usize = 4096;
 pub(super) fn run(command: &str, limit: Duration, user: Option<&User>) -> Result<Zeroizing<String>, CommandFailure> {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", r#"(eval "$1"); printf '\0%d' "$?""#, "sh", command]);
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-    if let Some(user) = user {
-        run_as_user(&mut shell, user);
-    }
+    shell.stdin(Stdio::null()).stdout(Stdio::piped());
+    run_apart(&mut shell, user);
     let mut child = shell.spawn().map_err(|_| CommandFailure::NotRun)?;
     let output = match child.stdout.take() {
         Some(pipe) => read_until(pipe, Instant::now() + limit),

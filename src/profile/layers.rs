@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::file::{ReadError, read_bounded};
 use super::finding::{Finding, Origin, Severity};
-use super::parameter::{Parameter, SectionKind};
+use super::parameter::{Kind, Parameter, SectionKind};
 use super::text::{Text, fold_key, fold_section};
 use crate::failure::Code;
 
@@ -268,6 +268,16 @@ impl Environment {
     /// The files whose content counts.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.variables.iter().filter(|variable| variable.from_file).map(|variable| &*variable.source)
+    }
+
+    /// Those of them that say what is to be done, and do not only hold a password.
+    pub fn deciding_files(&self) -> impl Iterator<Item = &Path> {
+        let is_secret = |variable: &&Variable| {
+            let row = Parameter::find(SectionKind::of(&variable.section), &variable.key);
+            row.is_some_and(|row| row.kind == Kind::Secret)
+        };
+        let files = self.variables.iter().filter(|variable| variable.from_file);
+        files.filter(move |variable| !is_secret(variable)).map(|variable| &*variable.source)
     }
 
     fn variable(&mut self, name: &str, value: OsString) {

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::edit::{Change, Document, EditError};
 use super::file::{ReadError, read_bounded};
 use super::text::LARGEST_FILE;
+use crate::privileges::resolved;
 
 /// A file that is open for a change. Until this value is gone, no other writer gets at the file.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Opens the file at `path`, or what it is a symbolic link to, for a change. Waits up to 5 seconds for another writer.
 pub fn open(path: &Path) -> Result<Opened, StoreError> {
     let unreadable = |error: io::Error| StoreError::Read(path.to_owned(), format!("cannot be read: {error}"));
-    let target = fs::canonicalize(path).map_err(unreadable)?;
+    let target = resolved(path).map_err(unreadable)?;
     let file = lock(&target)?;
     let document = Document::new(read(&target)?);
     let read_only = match document.get("SYSTEM", "READONLY").as_deref().map(String::as_str) {

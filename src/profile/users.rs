@@ -54,7 +54,8 @@ impl UsersFile {
         Ok(UsersFile::parse(&String::from_utf8_lossy(&bytes)))
     }
 
-    fn parse(text: &str) -> UsersFile {
+    /// Reads its content.
+    pub fn parse(text: &str) -> UsersFile {
         let mut file = UsersFile::default();
         for (number, line) in text.lines().enumerate() {
             if line.trim().is_empty() || line.starts_with('#') {

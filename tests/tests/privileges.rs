@@ -120,6 +120,16 @@ fn apache_as_root_makes_what_root_has_written_into_csp_ini() {
 }
 
 #[test]
+fn a_csp_ini_of_a_user_who_is_neither_root_nor_the_workers_is_read_where_nobody_can_exchange_it() {
+    let Some(greedy) = Greedy::new() else { return };
+    chown(greedy.scene.csp_ini(), Some(12_345), Some(12_345)).unwrap();
+    fs::set_permissions(greedy.scene.csp_ini(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let server = Nginx::start(&greedy.scene, NGINX);
+    assert_eq!(server.get(ECHO).status, 200, "{}", server.error_log());
+    assert_eq!(greedy.made(), Vec::<String>::new(), "but not obeyed");
+}
+
+#[test]
 fn a_link_in_place_of_csp_ini_shows_nobody_a_file_of_roots() {
     let Some(greedy) = Greedy::new() else { return };
     let secret = greedy.asked.join("secret.ini");
@@ -127,12 +137,13 @@ fn a_link_in_place_of_csp_ini_shows_nobody_a_file_of_roots() {
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     fs::remove_file(greedy.scene.csp_ini()).unwrap();
     std::os::unix::fs::symlink(&secret, greedy.scene.csp_ini()).unwrap();
-    std::os::unix::fs::lchown(greedy.scene.csp_ini(), Some(greedy.worker), None).unwrap();
+    chown(greedy.scene.directory(), Some(greedy.worker), None).unwrap();
     let verdict = Nginx::test(&greedy.scene, Settings { locations: NGINX, ..Settings::default() });
     assert!(!verdict.accepted, "{verdict:?}");
     assert!(verdict.text.contains("Permission denied") && !verdict.text.contains("canary-of-root"), "{verdict:?}");
     let server = Apache::start_with(&greedy.scene, Mpm::Event, APACHE);
     assert_eq!(server.get(ECHO).status, 503);
+    assert!(server.error_log().contains("others than root can put another file"), "{}", server.error_log());
     assert!(!server.error_log().contains("canary-of-root"), "{}", server.error_log());
 }
 
@@ -150,16 +161,31 @@ fn sclera_passwd_replaces_no_file_that_is_none_of_users() {
             text.replace("[SYSTEM]\n", &format!("[SYSTEM]\nSclera_Manage_Users={}\n", file.display()))
         });
     };
-    for (file, says) in [(&shadow, "its line 1"), (&elsewhere, "none is made away from CSP.ini")] {
-        set(file);
-        let (well, said) = passwd(&scene, "looker", "view");
-        assert!(!well && said.contains(says), "{said}");
-    }
-    assert_eq!(fs::read_to_string(&shadow).unwrap(), "root:*:19000:0:99999:7:::\n");
-    assert!(!elsewhere.exists());
-    fs::write(&elsewhere, "").unwrap();
+    set(&shadow);
     let (well, said) = passwd(&scene, "looker", "view");
-    assert!(well && fs::read_to_string(&elsewhere).unwrap().starts_with("looker:view:$argon2id$"), "{said}");
+    assert!(!well && said.contains("its line 1"), "{said}");
+    assert_eq!(fs::read_to_string(&shadow).unwrap(), "root:*:19000:0:99999:7:::\n");
+
+    let usual = scene.directory().join("CSP.users");
+    set(&usual);
+    let (well, said) = passwd(&scene, "looker", "view");
+    assert!(well && fs::read_to_string(&usual).unwrap().starts_with("looker:view:$argon2id$"), "{said}");
+    let Some((worker, group)) = worker_user() else { return };
+    assert_eq!(fs::metadata(&usual).unwrap().uid(), worker, "the workers read it");
+
+    // Nobody's file, in a directory of root's: what CSP.ini's owner may not do, root does not do for them.
+    fs::write(&elsewhere, "").unwrap();
+    set(&elsewhere);
+    let (well, said) = passwd(&scene, "looker", "view");
+    assert!(!well && said.contains("Permission denied") && said.contains("CSP.users beside it"), "{said}");
+    assert_eq!((fs::read_to_string(&elsewhere).unwrap().as_str(), fs::metadata(&elsewhere).unwrap().uid()), ("", 0));
+    chown(scene.directory().join("www"), Some(worker), Some(group)).unwrap();
+    let (well, said) = passwd(&scene, "looker", "view");
+    assert!(well, "{said}");
+    chown(scene.csp_ini(), Some(0), None).unwrap();
+    fs::set_permissions(scene.csp_ini(), std::os::unix::fs::PermissionsExt::from_mode(0o664)).unwrap();
+    let (well, said) = passwd(&scene, "looker", "view");
+    assert!(!well && said.contains("is root's, but others can write it"), "{said}");
 }
 
 fn passwd(scene: &Scene, user: &str, role: &str) -> (bool, String) {
