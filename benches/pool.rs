@@ -13,7 +13,7 @@ use std::time::Instant;
 use sclera::event_log::Log;
 use sclera::exchange::request::{BodyLength, Request};
 use sclera::exchange::{Exchange, Step};
-use sclera::ledger::{Counter, InsteadOf, Ledger, Limits, Member, Rights, now_ms};
+use sclera::ledger::{Counter, InsteadOf, Ledger, Limits, Member, Rights, Turn, now_ms};
 use sclera::pool::configuration::Configuration;
 use sclera::pool::worker::Worker;
 use sclera::pool::{Checkout, Lease};
@@ -30,6 +30,7 @@ fn main() {
     for in_use in [8, 1000] {
         claim_and_release(&member, server, in_use);
     }
+    turn(&member, 500);
     looking(&member, server);
     println!("pool");
     requests(updates);
@@ -71,6 +72,19 @@ fn claim_and_release(member: &Member, server: usize, in_use: usize) {
     let work = || member.release(server, member.claim(server, limits).expect("below the limit"));
     print(&format!("claim and release, {in_use} in use"), 1000, &work);
     held.into_iter().for_each(|rights| member.release(server, rights));
+}
+
+/// A session's right to one more connection, while other sessions have theirs.
+fn turn(member: &Member, sessions: u64) {
+    let take = |session: u64| match member.take_turn(black_box(session.wrapping_mul(0x9e37_79b9_7f4a_7c15)), 3) {
+        Turn::Taken(turn) => turn,
+        other => panic!("{other:?} for the first of three turns"),
+    };
+    let held: Vec<u32> = (0..sessions).map(take).collect();
+    print(&format!("a session's turn taken and ended, {sessions} sessions at work"), 1000, &|| {
+        member.end_turn(take(sessions + 1));
+    });
+    held.into_iter().for_each(|turn| member.end_turn(turn));
 }
 
 /// What looks at everything.
