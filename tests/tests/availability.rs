@@ -237,13 +237,14 @@ fn a_dead_server_fails_no_request_once_noticed_and_gets_its_load_back_behind_apa
     balances_around_a_dead_server(prefork);
 }
 
-/// Waits until a server has its last request, and then for some time that it gets no further one.
+/// Waits until a server gets none of 300 requests; before that it may get what was under way with it.
 fn rests(what: &str, answered: &AtomicUsize, count: impl Fn() -> u64) {
-    // What was under way with it.
-    wait_for_answers(answered, 3 * CLIENTS);
-    let before = count();
-    wait_for_answers(answered, 300);
-    assert_eq!(count(), before, "{what} still gets requests");
+    let gets_none = |_| {
+        let before = count();
+        wait_for_answers(answered, 300);
+        count() == before
+    };
+    assert!((0..5).any(gets_none), "{what} still gets requests");
 }
 
 fn is_worked_on_without_a_failure<S: WebServer>(start: impl FnOnce(&Scene) -> S) {
