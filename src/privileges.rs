@@ -58,13 +58,16 @@ impl Hands {
         }
     }
 
-    /// Those for files whose names and directories were not chosen by whoever wrote CSP.ini: root may open and make them
-    /// where root alone can make files, and links.
-    pub fn at_usual_places(&self, directories: &[&Path]) -> Hands {
+    /// Those for files whose names and directory were not chosen by whoever wrote CSP.ini: root may open and make them where
+    /// root alone can make files, and links.
+    pub fn at_usual_place(&self, directory: &Path) -> Hands {
+        self.raised_if(is_roots_directory(directory))
+    }
+
+    /// Root's in place of the workers', if that is safe.
+    pub fn raised_if(&self, is_safe: bool) -> Hands {
         match self {
-            Hands::Workers(workers) if directories.iter().all(|directory| is_roots_directory(directory)) => {
-                Hands::Roots { workers: workers.clone() }
-            }
+            Hands::Workers(workers) if is_safe => Hands::Roots { workers: workers.clone() },
             hands => hands.clone(),
         }
     }
@@ -99,8 +102,12 @@ fn is_root() -> bool {
 /// it and every symbolic link are root's, and nobody else may write them. A permission that an access list gives counts,
 /// as the group's bits are its mask.
 pub fn is_roots_alone(file: &Path) -> bool {
-    let Ok(file) = std::path::absolute(file) else { return false };
-    leads_through_roots(&file, 0)
+    leads_through_roots(file, false)
+}
+
+/// Whether root alone can put another file, or a link, in the place of this one, whoever may write into it.
+pub fn is_placed_by_root(file: &Path) -> bool {
+    leads_through_roots(file, true)
 }
 
 /// Whether root alone can make files in a directory, or the directory if there is none.
@@ -116,69 +123,64 @@ pub fn is_roots_directory(directory: &Path) -> bool {
 ///
 /// Of the system; a link that is not followed.
 pub fn resolved(path: &Path) -> io::Result<PathBuf> {
-    if is_root() && has_link_of_others(&std::path::absolute(path)?, 0) {
+    let is_no_link_of_others = |found: &io::Result<Metadata>, _| match found {
+        Ok(found) => !found.is_symlink() || found.uid() == 0,
+        Err(_) => true,
+    };
+    if is_root() && !every_step(&std::path::absolute(path)?, 0, &mut { is_no_link_of_others }) {
         return Err(io::Error::other("a symbolic link on the way to it is not root's, and root does not follow it"));
     }
     path.canonicalize()
 }
 
-fn has_link_of_others(path: &Path, links: usize) -> bool {
-    let mut at = PathBuf::from("/");
-    let mut parts = path.components();
-    for part in parts.by_ref() {
-        match part {
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-            Component::ParentDir => drop(at.pop()),
-            Component::Normal(name) => at.push(name),
+fn leads_through_roots(file: &Path, whoever_owns_it: bool) -> bool {
+    let Ok(file) = std::path::absolute(file) else { return false };
+    let mut sticky = false;
+    let mut is_roots = |found: &io::Result<Metadata>, is_last: bool| {
+        // In a directory like /tmp others may make files, but not touch those of root.
+        let anybody_makes_it = std::mem::replace(&mut sticky, found.as_ref().is_ok_and(is_sticky));
+        match found {
+            Err(error) => error.kind() == io::ErrorKind::NotFound && !anybody_makes_it,
+            Ok(found) if is_last && whoever_owns_it && !found.is_symlink() => !anybody_makes_it,
+            Ok(found) if found.is_symlink() => found.uid() == 0,
+            Ok(found) => found.uid() == 0 && (found.mode() & 0o022 == 0 || is_sticky(found)),
         }
-        if !at.is_symlink() {
-            continue;
-        }
-        let Ok(target) = at.read_link() else { return false };
-        let is_roots = at.symlink_metadata().is_ok_and(|found| found.uid() == 0);
-        let rest = at.parent().unwrap_or(Path::new("/")).join(target).join(parts.as_path());
-        return !is_roots || links >= MOST_LINKS || has_link_of_others(&rest, links + 1);
-    }
-    false
+    };
+    every_step(&file, 0, &mut is_roots)
 }
 
-const MOST_LINKS: usize = 16;
+fn is_sticky(found: &Metadata) -> bool {
+    found.is_dir() && found.mode() & 0o1000 != 0
+}
 
-/// Links are followed one by one, since each of them could be another's.
-fn leads_through_roots(file: &Path, links: usize) -> bool {
+/// Whether all is good on the way to a file: each directory, each symbolic link, and what is there in the end, for which
+/// the second argument is true. Links are followed one by one, since each of them could be another's; what is absent ends
+/// the way.
+fn every_step(path: &Path, links: usize, is_good: &mut dyn FnMut(&io::Result<Metadata>, bool) -> bool) -> bool {
+    const MOST_LINKS: usize = 16;
     let mut at = PathBuf::from("/");
-    let mut sticky = false;
-    let mut parts = file.components();
-    for part in parts.by_ref() {
+    let mut parts = path.components();
+    while let Some(part) = parts.next() {
         match part {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
             Component::ParentDir => drop(at.pop()),
             Component::Normal(name) => at.push(name),
         }
-        let found = match at.symlink_metadata() {
-            Ok(found) => found,
-            // In a directory like /tmp anybody could make it.
-            Err(error) => return error.kind() == io::ErrorKind::NotFound && !sticky,
-        };
-        if found.uid() != 0 {
+        let found = at.symlink_metadata();
+        if !is_good(&found, parts.as_path().as_os_str().is_empty()) {
             return false;
         }
-        if found.is_symlink() {
-            let Ok(target) = at.read_link() else { return false };
-            let rest = at.parent().unwrap_or(Path::new("/")).join(target).join(parts.as_path());
-            return links < MOST_LINKS && leads_through_roots(&rest, links + 1);
-        }
-        sticky = is_sticky(&found);
-        if found.mode() & 0o022 != 0 && !sticky {
-            return false;
+        match found {
+            Ok(found) if found.is_symlink() => {
+                let Ok(target) = at.read_link() else { return false };
+                let rest = at.parent().unwrap_or(Path::new("/")).join(target).join(parts.as_path());
+                return links < MOST_LINKS && every_step(&rest, links + 1, is_good);
+            }
+            Ok(_) => {}
+            Err(_) => return true,
         }
     }
     true
-}
-
-/// Others may make files in such a directory, but not touch those of root.
-fn is_sticky(found: &Metadata) -> bool {
-    found.is_dir() && found.mode() & 0o1000 != 0
 }
 
 /// Does some work on a thread of its own that sees and makes files as this user would, so that permissions, group
@@ -357,6 +359,7 @@ mod tests {
             fs::set_permissions(&roots, Permissions::from_mode(mode)).unwrap();
             chown(&roots, owner, None).unwrap();
             assert_eq!(is_roots_alone(&roots), alone, "{mode:o} {owner:?}");
+            assert!(is_placed_by_root(&roots), "{mode:o} {owner:?}");
         }
     }
 }

@@ -97,7 +97,7 @@ impl LogFile {
     /// Nothing is opened before [`LogFile::open`] or the first line.
     pub fn new(keeping: Keeping, given: Hands) -> LogFile {
         let hands = match &keeping.place {
-            Place::Usual(directory) => given.at_usual_places(&[directory]),
+            Place::Usual(directory) => given.at_usual_place(directory),
             _ => given.clone(),
         };
         LogFile {

@@ -96,7 +96,7 @@ impl Journal {
             let directory = &settings.trace.directory;
             let hands = hands.cloned().unwrap_or_default();
             let hands = match &settings.keeping.place {
-                Place::Usual(usual) if *directory == usual.join(trace::NAME) => hands.at_usual_places(&[usual]),
+                Place::Usual(usual) if *directory == usual.join(trace::NAME) => hands.at_usual_place(usual),
                 _ => hands,
             };
             let _ = trace::prepare(directory, &hands);

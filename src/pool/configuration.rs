@@ -10,7 +10,7 @@ use crate::event_log::{Event, Level, Log, kinds};
 use crate::failure::{Code, Failure};
 use crate::identity::credential;
 use crate::ledger::Ledger;
-use crate::privileges::{Hands, User};
+use crate::privileges::{Hands, User, is_placed_by_root, is_roots_directory};
 use crate::profile::merge::{self, Places};
 use crate::profile::parameter;
 use crate::profile::store::{self, ReadOnly};
@@ -57,7 +57,7 @@ impl Configuration {
         }
         let usual = Path::new(parameter::SCLERA_RUNTIME_DIRECTORY.default);
         let directory = loaded.as_ref().map_or(usual, |profile| &profile.system.runtime_directory).to_owned();
-        let makers = if directory == usual { hands.at_usual_places(&[usual]) } else { hands.clone() };
+        let makers = if directory == usual { hands.at_usual_place(usual) } else { hands.clone() };
         let (ledger, why) = makers.work(|| Ledger::of(path, &directory))??;
         watch.since = ledger.made_at();
         let profile = loaded.map(|profile| Arc::new(ready(profile, watch.debug_since(), hands)));
@@ -123,11 +123,8 @@ pub fn hands_for(path: &Path, environment: &Environment, places: &Places, worker
 /// As whom CSP.ini is read, and what it asks for in itself is done. Whoever has written it, root may, where nobody else can
 /// put a link to a file of root's in its place.
 pub fn readers(hands: &Hands, path: &Path, places: &Places) -> Hands {
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let fragments = fragments_of(path);
-    let files = [Some(path), Some(&*real), places.staged.as_deref()].into_iter().flatten();
-    let directories = files.filter_map(Path::parent).chain([&*fragments]);
-    hands.at_usual_places(&directories.collect::<Vec<_>>())
+    let files = files_beside(path, places);
+    hands.raised_if(files.iter().all(|file| is_placed_by_root(file)) && is_roots_directory(&fragments_of(path)))
 }
 
 fn fragments_of(path: &Path) -> PathBuf {
