@@ -1,7 +1,7 @@
 //! `sclera identity`: the gateway's certificates, shown, checked and replaced.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -268,11 +268,12 @@ fn replace(new: &Path, place: &Path) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
     let content = zeroize::Zeroizing::new(fs::read(new).map_err(told)?);
     // CSP.ini names it, and whoever may write that could want another file gone.
-    let held = zeroize::Zeroizing::new(fs::read(place).map_err(told)?);
+    let before = fs::File::open(place).map_err(told)?;
+    let mut held = zeroize::Zeroizing::new(Vec::new());
+    (&before).take(LARGEST).read_to_end(&mut held).map_err(told)?;
     if !held.windows(PEM.len()).any(|bytes| bytes == PEM) {
         return Err("what is there now holds no PEM, so it is neither a certificate nor a key".to_owned());
     }
-    let before = fs::File::open(place).map_err(told)?;
     let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let fresh = place.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = match write_like(&before, &fresh, &content) {
@@ -292,6 +293,8 @@ fn replace(new: &Path, place: &Path) -> Result<(), String> {
 
 /// What every file begins with that can be replaced.
 const PEM: &[u8] = b"-----BEGIN ";
+/// How much of it is looked at, in bytes.
+const LARGEST: u64 = 1024 * 1024;
 
 /// Undoes a replacement.
 fn put_back(place: &Path) -> io::Result<()> {

@@ -127,14 +127,18 @@ fn set_in_file(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) 
 
 /// Replaces or adds the user's line. The file belongs to whom CSP.ini belongs to, since the same workers read it.
 fn replace_line(csp_ini: &Path, path: &Path, user: &str, role: Role, hash: &str) -> io::Result<()> {
-    let before = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read?,
+    // It may be a device or a huge file, which this refuses.
+    let before = match UsersFile::read(path) {
+        Ok(file) => match file.flaws.first() {
+            None => fs::read_to_string(path)?,
+            Some((line, why)) => {
+                let say = format!("its line {line} {why}: is it a file of users? Correct that line first");
+                return Err(io::Error::other(say));
+            }
+        },
+        Err(error) if error.is_absent() => String::new(),
+        Err(error) => return Err(io::Error::other(error.to_string())),
     };
-    if let Some((line, why)) = UsersFile::parse(&before).flaws.first() {
-        let say = format!("its line {line} {why}: is it a file of users? Correct that line first");
-        return Err(io::Error::other(say));
-    }
     let is_other = |line: &&str| line.split(':').next().is_none_or(|name| !name.trim().eq_ignore_ascii_case(user));
     let mut lines: Vec<String> = before.lines().filter(is_other).map(str::to_owned).collect();
     lines.push(format!("{user}:{}:{hash}", role.word()));

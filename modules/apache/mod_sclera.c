@@ -1164,7 +1164,9 @@ static int csp_carry(request_rec *r, sclera_exchange *exchange, int has_body)
         case SCLERA_STEP_ABORT:
             if (!passed && sclera_exchange_retract(exchange) == SCLERA_OK) { /* nothing has left: an honest answer */
                 apr_brigade_cleanup(answer);
-                r->headers_out = apr_table_copy(r->pool, others);
+                if (others) {
+                    r->headers_out = apr_table_copy(r->pool, others);
+                }
                 gathered = 0;
                 head_known = 0;
                 break;

@@ -54,8 +54,7 @@ impl UsersFile {
         Ok(UsersFile::parse(&String::from_utf8_lossy(&bytes)))
     }
 
-    /// Reads its content.
-    pub fn parse(text: &str) -> UsersFile {
+    fn parse(text: &str) -> UsersFile {
         let mut file = UsersFile::default();
         for (number, line) in text.lines().enumerate() {
             if line.trim().is_empty() || line.starts_with('#') {
