@@ -83,6 +83,9 @@ fn user_of(line: &str) -> Result<FileUser, &'static str> {
     }
 }
 
+/// So many wrong lines are told one by one: it may be another file altogether.
+const MOST_TOLD: usize = 3;
+
 /// What is wrong with the file that the setting names. Nobody of a line that is wrong can log in.
 pub(super) fn report(setting: &Setting<PathBuf>) -> Vec<Finding> {
     let Some(origin) = &setting.origin else { return Vec::new() };
@@ -90,11 +93,13 @@ pub(super) fn report(setting: &Setting<PathBuf>) -> Vec<Finding> {
     let warning = |message: String, remedy: String| Finding::at(Severity::Warning, None, origin, message, remedy);
     match UsersFile::read(&setting.value) {
         Ok(file) => {
-            let wrong = file.flaws.iter().map(|(line, why)| {
-                let message = format!("line {line} of {path} {why}, so that nobody can log in by it");
-                warning(message, "let sclera passwd --user NAME --role ROLE write the line".to_owned())
+            let remedy = || "remove the line; sclera passwd --user NAME --role ROLE writes it anew".to_owned();
+            let told = file.flaws.iter().take(MOST_TOLD).map(|(line, why)| {
+                warning(format!("line {line} of {path} {why}, so that nobody can log in by it"), remedy())
             });
-            wrong.collect()
+            let more = file.flaws.len().saturating_sub(MOST_TOLD);
+            let more = (more > 0).then(|| warning(format!("{more} more lines of {path} are wrong"), remedy()));
+            told.chain(more).collect()
         }
         Err(error) => {
             vec![warning(format!("{path} {error}, so that nobody of it can log in"), remedy_for(&error, origin))]
@@ -156,6 +161,9 @@ mod tests {
         let wrong = told();
         assert!(wrong.len() == 1 && wrong[0].contains("line 2 of"), "{wrong:?}");
         assert!(!wrong[0].contains("secret"), "what stands there may be a password: {wrong:?}");
+        std::fs::write(&users, "x\n".repeat(100_000)).unwrap();
+        let many = told();
+        assert!(many.len() == 4 && many[3].contains("99997 more lines"), "{many:?}");
         std::fs::write(&users, format!("a:view:{HASH}\n")).unwrap();
         assert_eq!(told(), Vec::<String>::new());
     }
