@@ -18,6 +18,7 @@
 
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "httpd.h"
@@ -28,7 +29,9 @@
 #include "http_protocol.h"
 #include "http_request.h"
 #include "ap_expr.h"
+#include "ap_mpm.h"
 #include "ap_release.h"
+#include "mpm_common.h"
 #include "unixd.h"
 #include "util_filter.h"
 
@@ -104,6 +107,7 @@ static void *csp_merge_dir_conf(apr_pool_t *p, void *base, void *add);
 static int csp_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp);
 static int csp_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
 static int csp_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
+static int csp_drop_privileges(apr_pool_t *pchild, server_rec *s);
 static void csp_child_init(apr_pool_t *pchild, server_rec *s);
 static int csp_keep_encoded_slashes(request_rec *r);
 static int csp_map_to_storage(request_rec *r);
@@ -150,9 +154,9 @@ module AP_MODULE_DECLARE_DATA csp_module_sa = {
 static csp_retained *retained;
 static int loaded_twice;
 
-/* In a child: guards the start of workers, and counts the requests that are inside the library. */
+/* In a child: guards the start of workers, and counts the threads that are inside the library. */
 static apr_thread_mutex_t *start_mutex;
-static volatile apr_uint32_t requests_inside;
+static volatile apr_uint32_t threads_inside;
 
 static apr_status_t csp_forget_registration(void *registered)
 {
@@ -176,6 +180,7 @@ static void csp_register_hooks(apr_pool_t *p)
     ap_hook_pre_config(csp_pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(csp_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(csp_post_config, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_drop_privileges(csp_drop_privileges, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_child_init(csp_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_pre_translate_name(csp_keep_encoded_slashes, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(csp_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
@@ -600,9 +605,9 @@ static apr_status_t csp_child_exit(void *data)
     int i;
 
     (void)data;
-    /* The prefork MPM may end a child from within a signal handler, in the middle of a request. The library cannot be
-     * asked for anything then, and need not be: the kernel closes its connections. */
-    if (apr_atomic_read32(&requests_inside)) {
+    /* The prefork MPM may end a child from within a signal handler, in the middle of a request or of a worker's start. The
+     * library cannot be asked for anything then, and need not be: the kernel closes its connections. */
+    if (apr_atomic_read32(&threads_inside)) {
         return APR_SUCCESS;
     }
     for (i = 0; i < retained->sites->nelts; i++) {
@@ -624,6 +629,7 @@ static void csp_child_init(apr_pool_t *pchild, server_rec *main_server)
         return;
     }
     apr_pool_cleanup_register(pchild, NULL, csp_child_exit, apr_pool_cleanup_null);
+    apr_atomic_inc32(&threads_inside);
     for (i = 0; retained->used && i < retained->sites->nelts; i++) {
         csp_site *site = APR_ARRAY_IDX(retained->sites, i, csp_site *);
 
@@ -631,6 +637,63 @@ static void csp_child_init(apr_pool_t *pchild, server_rec *main_server)
             csp_worker(site);
         }
     }
+    apr_atomic_dec32(&threads_inside);
+}
+
+/* ---- a child that is told to end at any moment ---- */
+
+/* How long a child may take for its end, in seconds. After three the parent complains in the error log. */
+#define CSP_PATIENCE 2
+
+/* How the MPM ends a child, by signal. */
+static struct sigaction csp_end_by[NSIG];
+
+static void csp_leave(int signal)
+{
+    (void)signal;
+    _exit(0);
+}
+
+/* The prefork MPM's handlers destroy the child's pools and call exit(), whatever the child is doing. If it is just holding
+ * a lock of malloc(), it waits for itself; alone in its process it would not, but the library has threads. */
+static void csp_end_in_time(int signal)
+{
+    struct sigaction leave;
+
+    memset(&leave, 0, sizeof(leave));
+    leave.sa_handler = csp_leave;
+    sigaction(SIGALRM, &leave, NULL); /* cannot fail, nor would there be anything to do about it */
+    alarm(CSP_PATIENCE);
+    csp_end_by[signal].sa_handler(signal);
+}
+
+static void csp_bound_end(server_rec *s, int signal)
+{
+    struct sigaction bounded;
+
+    if (sigaction(signal, NULL, &csp_end_by[signal]) == 0 && !(csp_end_by[signal].sa_flags & SA_SIGINFO)
+        && csp_end_by[signal].sa_handler != SIG_DFL && csp_end_by[signal].sa_handler != SIG_IGN) {
+        bounded = csp_end_by[signal];
+        bounded.sa_handler = csp_end_in_time;
+        if (sigaction(signal, &bounded, NULL) == 0) {
+            return;
+        }
+        ap_log_error(APLOG_MARK, APLOG_WARNING, errno, s, "mod_sclera: signal %d may be unable to end this child at once",
+                     signal);
+    }
+}
+
+/* The first hook that runs in a child, long before there is a worker. The threaded MPMs end their children otherwise. */
+static int csp_drop_privileges(apr_pool_t *pchild, server_rec *s)
+{
+    int threaded = AP_MPMQ_NOT_SUPPORTED;
+
+    (void)pchild;
+    if (ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded == AP_MPMQ_NOT_SUPPORTED) {
+        csp_bound_end(s, SIGTERM);
+        csp_bound_end(s, SIGHUP);
+    }
+    return DECLINED;
 }
 
 /* ---- which requests are ours ---- */
@@ -1296,8 +1359,8 @@ static int csp_handler(request_rec *r)
                       "holds CSP.ini");
         return HTTP_SERVICE_UNAVAILABLE;
     }
-    apr_atomic_inc32(&requests_inside);
+    apr_atomic_inc32(&threads_inside);
     status = csp_serve(r, conf->site);
-    apr_atomic_dec32(&requests_inside);
+    apr_atomic_dec32(&threads_inside);
     return status;
 }

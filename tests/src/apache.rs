@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -39,6 +39,18 @@ impl Mpm {
 /// The line that loads the module under a name; existing configurations say `csp_module_sa`.
 pub fn load(name: &str) -> String {
     format!("LoadModule {name} {}\n", module("mod_sclera.so").display())
+}
+
+/// Builds a module from `tests/modules` in this directory, with httpd's own tool.
+pub fn build(name: &str, directory: &Path) -> PathBuf {
+    let source = format!("{name}.c");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules").join(&source);
+    // The tool leaves what it makes on the way beside the source.
+    fs::copy(&from, directory.join(&source)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    let strict = ["-Wc,-Wall", "-Wc,-Wextra", "-Wc,-Werror", "-Wc,-Wno-missing-field-initializers"];
+    let built = run(Command::new("apxs").current_dir(directory).arg("-c").args(strict).arg(&source));
+    assert!(built.success, "{built:?}");
+    directory.join(".libs").join(name).with_extension("so")
 }
 
 /// An httpd in front of a scene.
@@ -79,6 +91,11 @@ impl Apache {
         run(httpd(&directory).arg("-t"))
     }
 
+    /// Where the error log is, for what is written to it at the end.
+    pub fn error_log_path(&self) -> PathBuf {
+        self.directory.join("error.log")
+    }
+
     /// The access log so far: request line, status, `id=` and the request's id.
     pub fn access_log(&self) -> String {
         fs::read_to_string(self.directory.join("access.log")).unwrap_or_default()
@@ -96,7 +113,7 @@ impl WebServer for Apache {
     }
 
     fn error_log(&self) -> String {
-        fs::read_to_string(self.directory.join("error.log")).unwrap_or_default()
+        fs::read_to_string(self.error_log_path()).unwrap_or_default()
     }
 
     /// Restarts gracefully; none of the old children takes connections any more.

@@ -4,10 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::{Duration, Instant};
 
-use sclera_tests::apache::{Apache, Mpm, load};
+use rustix::process::Signal;
+use sclera_tests::apache::{self, Apache, Mpm, load};
 use sclera_tests::gate::Gate;
 use sclera_tests::http::Answer;
-use sclera_tests::process::{sockets, threads, wait_until};
+use sclera_tests::process::{has_ended, send, sockets, threads, wait_until};
 use sclera_tests::scene::{Scene, worker_user};
 use sclera_tests::web_server::WebServer;
 
@@ -381,4 +382,21 @@ fn it_ends_at_once_in_the_middle_of_a_request() {
         assert!(apache.stop(), "{mpm:?}");
         gate.open();
     }
+}
+
+#[test]
+fn a_child_that_cannot_end_in_good_order_ends_nevertheless() {
+    let scene = Scene::new();
+    let never_ends = apache::build("mod_never_ends", scene.directory());
+    let directives = format!("LoadModule never_ends_module {}\nStartServers 3\n{CSP}", never_ends.display());
+    let apache = Apache::start_with(&scene, Mpm::Prefork, &directives);
+    assert_eq!(apache.get("/csp/demo/echo").status, 200);
+
+    let child = apache.workers()[0];
+    send(child, Signal::TERM);
+    assert!(wait_until(|| has_ended(child).then_some(())).is_some(), "it waits for ever");
+    let log = apache.error_log_path();
+    assert!(apache.stop());
+    let log = fs::read_to_string(log).expect("the error log");
+    assert!(!log.contains("did not exit"), "the parent had to insist: {log}");
 }
