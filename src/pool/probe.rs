@@ -1,5 +1,5 @@
 //! An active check of a server: a login, and the request for our gateway object's handle as its ping, which needs nothing
-//! on the server. The connection stays in the pool.
+//! on the server. The connection is closed after it, for what each check left behind would add up to all that may be.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,6 @@ use crate::connection::diagnosis::Stage;
 use crate::connection::{Connection, TalkError, Told, wait_for};
 use crate::failure::{Code, Failure};
 use crate::ledger::now_ms;
-use crate::wire::conversation::handle_number;
 use crate::wire::element::Element;
 use crate::wire::reader::Reader;
 
@@ -29,7 +28,9 @@ pub(super) fn check(pool: &Arc<Pool>, names: &Names) {
     };
     let event = match connect(acquire, names).and_then(ping) {
         Ok((permit, connection)) => {
-            permit.put_back(connection);
+            // In this order: the right to a connection is free when the connection has gone.
+            connection.close();
+            drop(permit);
             Event::CheckPassed { begun }
         }
         Err(failure) => Event::CheckFailed { begun, code: failure.code },
@@ -83,12 +84,9 @@ fn ping(lease: Lease) -> Result<(super::Permit, Connection), Failure> {
             }
             Told::Finished(payload) => {
                 let handle = Element::read(&mut Reader::new(&payload));
-                let handle = handle.map_err(|error| pool.failure(Code::ProtocolViolation, &error.to_string()))?;
-                let handle = handle_number(handle.value.to_text().as_bytes()).to_vec();
+                handle.map_err(|error| pool.failure(Code::ProtocolViolation, &error.to_string()))?;
                 let strange = || pool.failure(Code::ProtocolViolation, "bytes follow the answer to a check");
-                let mut connection = talk.finish().ok_or_else(strange)?;
-                connection.facts_mut().gateway_object = Some(handle);
-                return Ok((permit, connection));
+                return Ok((permit, talk.finish().ok_or_else(strange)?));
             }
             _ => return Err(pool.failure(Code::ProtocolViolation, "it did not answer a check as it should")),
         }
