@@ -459,7 +459,7 @@ impl Exchange {
         let Some(plan) = &mut self.plan else {
             return Err(Failure::new(Code::Internal, "a server was to be chosen where none is asked"));
         };
-        plan.choose(session, is_idempotent(&self.method));
+        plan.choose(session);
         match plan.next_server() {
             Some(pool) => Ok(self.go_to(pool, now)),
             None => Err(plan.nobody()),

@@ -223,8 +223,7 @@ impl Duties {
 impl Duties {
     /// Has a server checked, if it is time and no other worker does it.
     fn check(&self, pool: &Arc<Pool>) {
-        let Some(interval) = pool.server().health_interval else { return };
-        if pool.is_due_for_check(interval) {
+        if pool.is_due_for_check() {
             let (pool, names) = (pool.clone(), self.names.clone());
             let begun = now_ms();
             let checked = pool.clone();

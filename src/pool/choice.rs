@@ -5,8 +5,8 @@
 //! - Without a session, FailOver takes the first server that is well; LoadBalancing takes turns by weight, or takes the
 //!   least busy one.
 //! - A server that is drained keeps its sessions and gets no new ones; one that is disabled gets nothing.
-//! - A server that is ejected gets nothing but its trials, unless all are: then all are tried, because a server that
-//!   may be down is better than an answer that certainly is an error.
+//! - A server that is ejected gets nothing, unless all are: then all are tried, because a server that may be down is
+//!   better than an answer that certainly is an error.
 
 use super::health::{Admission, FULL_SHARE, Wish, mix};
 use crate::profile::{Alternatives, Balance, Candidates, MOST_CANDIDATES, Mark};
@@ -54,18 +54,8 @@ pub enum Session {
 /// The servers to try, in this order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Attempts {
-    list: [Attempt; MOST_CANDIDATES],
+    list: [usize; MOST_CANDIDATES],
     count: usize,
-}
-
-/// One server to try.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attempt {
-    /// Position among the candidates.
-    pub candidate: usize,
-    /// The server is ejected and its trial is due: it may be tried only by whoever claims the trial
-    /// ([`super::health::Health::claim`]), and is passed over by everybody else.
-    pub trial: bool,
 }
 
 impl Mode {
@@ -84,50 +74,43 @@ impl Mode {
 /// looked at.
 ///
 /// `turn`: how many requests of this application have taken a turn before this one ([`takes_turn`]). Every application needs a counter
-/// of its own, because of two that share one each might see only every other number. `may_try`: whether this request may be
-/// a trial, which it should not be if active checks make them, or if it cannot be sent again when the trial fails.
-pub fn choose(candidates: &[Candidate], mode: Mode, session: Session, turn: u64, may_try: bool) -> Attempts {
+/// of its own, because of two that share one each might see only every other number.
+pub fn choose(candidates: &[Candidate], mode: Mode, session: Session, turn: u64) -> Attempts {
     let considered = if mode == Mode::Single { 1 } else { MOST_CANDIDATES };
     let candidates = &candidates[..candidates.len().min(considered)];
-    let home = home(candidates, session);
+    let home = home(candidates, mode, session);
     let is_open = |at: usize| candidates[at].wish == Wish::Enabled || Some(at) == home;
     let is_well = |at: usize| is_open(at) && matches!(candidates[at].admission, Admission::Normal | Admission::Ramp(_));
-    let is_due = |at: usize| is_open(at) && candidates[at].admission == Admission::Trial;
     let all = 0..candidates.len();
     let mut attempts = Attempts::none();
     if mode == Mode::Single || !all.clone().any(is_well) {
         let start = start(candidates, mode, home, turn, is_open);
-        ring(candidates.len(), start).filter(|&at| is_open(at)).for_each(|at| attempts.push(at, false));
+        ring(candidates.len(), start).filter(|&at| is_open(at)).for_each(|at| attempts.push(at));
         return attempts;
     }
     let start = start(candidates, mode, home, turn, is_well);
-    let is_at_home = home.is_some_and(is_well);
-    if may_try
-        && !is_at_home
-        && let Some(due) = home.filter(|&at| is_due(at)).or_else(|| all.clone().find(|&at| is_due(at)))
-    {
-        attempts.push(due, true);
-    }
     match mode {
         Mode::FailOver if home.is_none() => {
-            attempts.push(start, false);
-            all.filter(|&at| at != start && is_well(at)).for_each(|at| attempts.push(at, false));
+            attempts.push(start);
+            all.filter(|&at| at != start && is_well(at)).for_each(|at| attempts.push(at));
         }
-        _ => ring(candidates.len(), start).filter(|&at| is_well(at)).for_each(|at| attempts.push(at, false)),
+        _ => ring(candidates.len(), start).filter(|&at| is_well(at)).for_each(|at| attempts.push(at)),
     }
     attempts
 }
 
 /// Whether the request's place in turn counts, because no server is its own. Only then is a turn to be taken: if each new
 /// session is followed by one request of a session that has its server, new ones would see every other turn only.
-pub fn takes_turn(candidates: &[Candidate], session: Session) -> bool {
-    home(candidates, session).is_none()
+pub fn takes_turn(candidates: &[Candidate], mode: Mode, session: Session) -> bool {
+    mode != Mode::Single && home(candidates, mode, session).is_none()
 }
 
 /// The position of the session's server, if it may serve the session.
-fn home(candidates: &[Candidate], session: Session) -> Option<usize> {
+fn home(candidates: &[Candidate], mode: Mode, session: Session) -> Option<usize> {
     match session {
         Session::New => None,
+        // Where else, whatever is known of it: one that the vendor's gateway has begun too.
+        _ if mode == Mode::Single => (0..candidates.len()).find(|&at| candidates[at].wish != Wish::Disabled),
         Session::On(mark) => candidates.iter().position(|it| it.mark == mark && it.wish != Wish::Disabled),
         // Rendezvous hashing: when a server leaves, only its own sessions move.
         Session::Forgotten(session) => {
@@ -229,19 +212,19 @@ impl Candidate {
 
 impl Attempts {
     fn none() -> Attempts {
-        Attempts { list: [Attempt::default(); MOST_CANDIDATES], count: 0 }
+        Attempts { list: [0; MOST_CANDIDATES], count: 0 }
     }
 
     /// Appends a server, unless it stands there already.
-    fn push(&mut self, candidate: usize, trial: bool) {
-        if self.count < MOST_CANDIDATES && !self.as_slice().iter().any(|it| it.candidate == candidate) {
-            self.list[self.count] = Attempt { candidate, trial };
+    fn push(&mut self, candidate: usize) {
+        if self.count < MOST_CANDIDATES && !self.as_slice().contains(&candidate) {
+            self.list[self.count] = candidate;
             self.count += 1;
         }
     }
 
-    /// In order.
-    pub fn as_slice(&self) -> &[Attempt] {
+    /// Positions among the candidates, in order.
+    pub fn as_slice(&self) -> &[usize] {
         &self.list[..self.count]
     }
 }
@@ -282,10 +265,9 @@ mod tests {
         states.chars().zip(&NAMES).map(candidate).collect()
     }
 
-    /// The attempts by the names of the servers, trials with a question mark.
+    /// The attempts by the names of the servers.
     fn told(attempts: &Attempts) -> String {
-        let name = |it: &Attempt| format!("{}{}", NAMES[it.candidate], if it.trial { "?" } else { "" });
-        attempts.as_slice().iter().map(name).collect::<Vec<_>>().join(" ")
+        attempts.as_slice().iter().map(|&at| NAMES[at]).collect::<Vec<_>>().join(" ")
     }
 
     fn on(name: &str) -> Session {
@@ -295,47 +277,48 @@ mod tests {
     #[test]
     fn each_situation_has_its_order_of_attempts() {
         use Mode::{FailOver, RoundRobin, Single};
-        for (states, mode, session, turn, may_try, expected) in [
-            ("nnn", Single, Session::New, 0, true, "A"),
-            ("xnn", Single, Session::New, 0, true, "A"),
-            ("tnn", Single, on("B"), 0, true, "A"),
-            ("dnn", Single, Session::New, 0, true, ""),
-            ("dnn", Single, on("A"), 0, true, "A"),
-            ("onn", Single, on("A"), 0, true, ""),
-            ("nnn", FailOver, Session::New, 5, true, "A B C"),
-            ("xnn", FailOver, Session::New, 5, true, "B C"),
-            ("nxn", FailOver, Session::New, 5, true, "A C"),
-            ("tnn", FailOver, Session::New, 5, true, "A? B C"),
-            ("tnn", FailOver, Session::New, 5, false, "B C"),
-            ("tnn", FailOver, on("B"), 5, true, "B C"),
-            ("tnn", FailOver, on("A"), 5, true, "A? B C"),
-            ("nnn", FailOver, on("B"), 5, true, "B C A"),
-            ("nxn", FailOver, on("B"), 5, true, "C A"),
-            ("nnx", FailOver, on("C"), 5, true, "A B"),
-            ("dnn", FailOver, Session::New, 5, true, "B C"),
-            ("dnn", FailOver, on("A"), 5, true, "A B C"),
-            ("Dnn", FailOver, on("A"), 5, true, "B C"),
-            ("onn", FailOver, on("A"), 5, true, "B C"),
-            ("nnn", FailOver, on("elsewhere"), 5, true, "A B C"),
+        for (states, mode, session, turn, expected) in [
+            ("nnn", Single, Session::New, 0, "A"),
+            ("xnn", Single, Session::New, 0, "A"),
+            ("tnn", Single, on("B"), 0, "A"),
+            ("dnn", Single, Session::New, 0, ""),
+            ("dnn", Single, on("A"), 0, "A"),
+            ("dnn", Single, on("elsewhere"), 0, "A"),
+            ("dnn", Single, Session::Forgotten(1), 0, "A"),
+            ("onn", Single, on("A"), 0, ""),
+            ("onn", Single, Session::Forgotten(1), 0, ""),
+            ("nnn", FailOver, Session::New, 5, "A B C"),
+            ("xnn", FailOver, Session::New, 5, "B C"),
+            ("nxn", FailOver, Session::New, 5, "A C"),
+            ("tnn", FailOver, Session::New, 5, "B C"),
+            ("tnn", FailOver, on("A"), 5, "B C"),
+            ("nnn", FailOver, on("B"), 5, "B C A"),
+            ("nxn", FailOver, on("B"), 5, "C A"),
+            ("nnx", FailOver, on("C"), 5, "A B"),
+            ("dnn", FailOver, Session::New, 5, "B C"),
+            ("dnn", FailOver, on("A"), 5, "A B C"),
+            ("Dnn", FailOver, on("A"), 5, "B C"),
+            ("onn", FailOver, on("A"), 5, "B C"),
+            ("nnn", FailOver, on("elsewhere"), 5, "A B C"),
             // All are ejected: all are tried, but nobody's wish is overruled.
-            ("xxx", FailOver, Session::New, 5, true, "A B C"),
-            ("xtx", FailOver, Session::New, 5, true, "A B C"),
-            ("xxx", RoundRobin, Session::New, 1, true, "B C A"),
-            ("xxx", FailOver, on("B"), 5, true, "B C A"),
-            ("xdo", FailOver, Session::New, 5, true, "A"),
-            ("dod", FailOver, Session::New, 5, true, ""),
-            ("dod", RoundRobin, Session::New, 5, true, ""),
-            ("nnn", RoundRobin, Session::New, 0, true, "A B C"),
-            ("nnn", RoundRobin, Session::New, 1, true, "B C A"),
-            ("nnn", RoundRobin, Session::New, 2, true, "C A B"),
-            ("nnn", RoundRobin, Session::New, u64::MAX, true, "A B C"),
-            ("nxn", RoundRobin, Session::New, 1, true, "C A"),
-            ("ntn", RoundRobin, Session::New, 1, true, "B? C A"),
-            ("nnn", RoundRobin, on("C"), 1, true, "C A B"),
-            ("", RoundRobin, Session::New, 1, true, ""),
+            ("xxx", FailOver, Session::New, 5, "A B C"),
+            ("xtx", FailOver, Session::New, 5, "A B C"),
+            ("xxx", RoundRobin, Session::New, 1, "B C A"),
+            ("xxx", FailOver, on("B"), 5, "B C A"),
+            ("xdo", FailOver, Session::New, 5, "A"),
+            ("dod", FailOver, Session::New, 5, ""),
+            ("dod", RoundRobin, Session::New, 5, ""),
+            ("nnn", RoundRobin, Session::New, 0, "A B C"),
+            ("nnn", RoundRobin, Session::New, 1, "B C A"),
+            ("nnn", RoundRobin, Session::New, 2, "C A B"),
+            ("nnn", RoundRobin, Session::New, u64::MAX, "A B C"),
+            ("nxn", RoundRobin, Session::New, 1, "C A"),
+            ("ntn", RoundRobin, Session::New, 1, "C A"),
+            ("nnn", RoundRobin, on("C"), 1, "C A B"),
+            ("", RoundRobin, Session::New, 1, ""),
         ] {
-            let attempts = choose(&candidates(states), mode, session, turn, may_try);
-            assert_eq!(told(&attempts), expected, "{states} {mode:?} {session:?} {turn} {may_try}");
+            let attempts = choose(&candidates(states), mode, session, turn);
+            assert_eq!(told(&attempts), expected, "{states} {mode:?} {session:?} {turn}");
         }
     }
 
@@ -350,7 +333,7 @@ mod tests {
             ("nn", on("elsewhere"), true),
             ("nn", Session::Forgotten(1), false),
         ] {
-            assert_eq!(takes_turn(&candidates(states), session), expected, "{states} {session:?}");
+            assert_eq!(takes_turn(&candidates(states), Mode::FailOver, session), expected, "{states} {session:?}");
         }
     }
 
@@ -358,7 +341,7 @@ mod tests {
     fn firsts(candidates: &[Candidate], mode: Mode, turns: std::ops::Range<u64>) -> Vec<usize> {
         let mut counts = vec![0; candidates.len()];
         for turn in turns {
-            counts[choose(candidates, mode, Session::New, turn, true).as_slice()[0].candidate] += 1;
+            counts[choose(candidates, mode, Session::New, turn).as_slice()[0]] += 1;
         }
         counts
     }
@@ -371,7 +354,7 @@ mod tests {
         }
         assert_eq!(firsts(&three, Mode::RoundRobin, 0..10), [5, 3, 2]);
         assert_eq!(firsts(&three, Mode::RoundRobin, 1_000_003..1_000_013), [5, 3, 2]);
-        let first = |turn| choose(&three, Mode::RoundRobin, Session::New, turn, true).as_slice()[0].candidate;
+        let first = |turn| choose(&three, Mode::RoundRobin, Session::New, turn).as_slice()[0];
         let longest_block =
             (0..100).collect::<Vec<u64>>().chunk_by(|&one, &next| first(one) == first(next)).map(<[u64]>::len).max();
         assert_eq!(longest_block, Some(2));
@@ -383,7 +366,7 @@ mod tests {
         assert_eq!(firsts(&candidates("4x"), Mode::FailOver, 0..16), [16, 0]);
         assert_eq!(firsts(&candidates("4nn"), Mode::RoundRobin, 0..9), [1, 4, 4]);
         assert_eq!(firsts(&candidates("1n"), Mode::RoundRobin, 0..17), [1, 16]);
-        assert_eq!(told(&choose(&candidates("1nn"), Mode::FailOver, on("A"), 9, true)), "A B C", "its sessions stay");
+        assert_eq!(told(&choose(&candidates("1nn"), Mode::FailOver, on("A"), 9)), "A B C", "its sessions stay");
     }
 
     #[test]
@@ -402,8 +385,8 @@ mod tests {
     #[test]
     fn forgotten_sessions_are_spread_alike_by_all_and_only_those_of_a_lost_server_move() {
         let first = |states: &str, session| {
-            let attempts = choose(&candidates(states), Mode::RoundRobin, Session::Forgotten(session), session, true);
-            attempts.as_slice()[0].candidate
+            let attempts = choose(&candidates(states), Mode::RoundRobin, Session::Forgotten(session), session);
+            attempts.as_slice()[0]
         };
         let mut counts = [0; 3];
         for session in (0..3000).map(mix) {
@@ -441,21 +424,21 @@ mod tests {
             mode in prop::sample::select(vec![Mode::Single, Mode::FailOver, Mode::RoundRobin, Mode::LeastBusy]),
             home in prop::option::of(0..20usize),
             turn: u64,
-            may_try: bool,
         ) {
             let home = home.filter(|&home| home < candidates.len());
             let session = home.map_or(Session::New, |home| Session::On(candidates[home].mark));
-            let attempts = choose(&candidates, mode, session, turn, may_try);
+            let attempts = choose(&candidates, mode, session, turn);
             let attempts = attempts.as_slice();
             let mut seen = std::collections::HashSet::new();
-            for attempt in attempts {
-                prop_assert!(seen.insert(attempt.candidate));
-                let wish = candidates[attempt.candidate].wish;
-                prop_assert!(wish == Wish::Enabled || wish == Wish::Draining && Some(attempt.candidate) == home);
+            for &attempt in attempts {
+                prop_assert!(seen.insert(attempt));
+                let is_home = Some(attempt) == home || mode == Mode::Single && home.is_some();
+                let wish = candidates[attempt].wish;
+                prop_assert!(wish == Wish::Enabled || wish == Wish::Draining && is_home);
             }
             let looked_at = candidates.iter().take(if mode == Mode::Single { 1 } else { MOST_CANDIDATES });
             let anybody = looked_at.clone().any(|it| it.wish == Wish::Enabled);
-            prop_assert!(!anybody || attempts.iter().any(|attempt| !attempt.trial), "never all ejected");
+            prop_assert!(!anybody || !attempts.is_empty(), "never all ejected");
         }
 
         #[test]

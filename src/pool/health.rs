@@ -2,7 +2,7 @@
 //! compare-and-swap, and pure functions from that word, an event and the time to the next word.
 //!
 //! A server serves until failures that are its own fault come in a row; then it is ejected, which means left out. After a
-//! back-off one trial is made, by a request or by an active check, while everything else keeps away. A trial that
+//! back-off one trial is made by an active check, while everything else keeps away. A trial that
 //! succeeds brings the server back, with a share of the load that grows over the slow start; one that fails doubles the
 //! back-off. Events tell when what they report of had begun, because what began before the last change belongs to a
 //! state that has passed: a hundred requests that break together are one ejection.
@@ -89,7 +89,7 @@ pub enum Admission {
     Normal,
     /// A part of its weight, from 1 to [`FULL_SHARE`] - 1: it has come back not long ago.
     Ramp(u8),
-    /// Whoever claims the trial ([`Health::claim`]) may send one request, or make one check.
+    /// Whoever claims the trial ([`Health::claim`]) may make one check; requests keep away.
     Trial,
     /// No.
     No,
@@ -208,7 +208,7 @@ impl Health {
         }
     }
 
-    /// A trial that told nothing, such as a request whose browser left: another one may be made at once.
+    /// A trial that told nothing, such as one for which this worker had no thread: another one may be made at once.
     fn without_trial(self, begun: u64, policy: &Policy) -> Health {
         match self.state {
             State::OnTrial if begun >= self.since => {

@@ -576,8 +576,8 @@ impl Pool {
         }
     }
 
-    /// Claims the trial of an ejected server for one request or check; `false` if somebody else has it.
-    pub(crate) fn claim_trial(&self) -> bool {
+    /// Claims the trial of an ejected server for one check; `false` if somebody else has it, or it is not time.
+    fn claim_trial(&self) -> bool {
         let policy = Policy::of(&self.server());
         let word = &self.server_row().health;
         let now = word.load(Ordering::Acquire);
@@ -587,13 +587,16 @@ impl Pool {
     }
 
     /// Whether it is this worker's turn to check the server: an ejected one when its trial is due, another one each
-    /// `interval`. Whoever gets `true` has to check it.
-    fn is_due_for_check(&self, interval: Duration) -> bool {
+    /// `Sclera_Health_Interval`, if there is one. Whoever gets `true` has to check it.
+    fn is_due_for_check(&self) -> bool {
         let row = self.server_row();
         match (Wish::from(row.wish.load(Ordering::Relaxed)), self.is_ejected()) {
             (Wish::Disabled, _) => false,
             (_, true) => self.claim_trial(),
-            (_, false) => row.claim_probe(now_ms(), ledger::in_ms(interval)),
+            (_, false) => {
+                let interval = self.server().health_interval;
+                interval.is_some_and(|interval| row.claim_probe(now_ms(), ledger::in_ms(interval)))
+            }
         }
     }
 

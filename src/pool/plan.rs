@@ -43,9 +43,8 @@ impl Plan {
         Ok(Plan { view, servers, mode, path, attempts: None, next: 0 })
     }
 
-    /// Puts the servers in order for a session. `may_repeat`: the request does no harm when it is sent twice, and so may
-    /// be the trial of a server that has been out of use.
-    pub fn choose(&mut self, session: Session, may_repeat: bool) {
+    /// Puts the servers in order for a session.
+    pub fn choose(&mut self, session: Session) {
         let now = now_ms();
         let pools = || self.pools();
         let mut candidates = [const { None::<Candidate> }; MOST_CANDIDATES];
@@ -54,14 +53,8 @@ impl Plan {
         }
         let count = pools().count();
         let candidates: [Candidate; MOST_CANDIDATES] = candidates.map(|it| it.unwrap_or(Candidate::ABSENT));
-        let (turn, may_try) = match self.mode {
-            Mode::Single => (0, false),
-            _ => (
-                if takes_turn(&candidates[..count], session) { self.turn() } else { 0 },
-                may_repeat && pools().all(|pool| pool.server().health_interval.is_none()),
-            ),
-        };
-        self.attempts = Some(choose(&candidates[..count], self.mode, session, turn, may_try));
+        let turn = if takes_turn(&candidates[..count], self.mode, session) { self.turn() } else { 0 };
+        self.attempts = Some(choose(&candidates[..count], self.mode, session, turn));
         self.next = 0;
     }
 
@@ -75,14 +68,9 @@ impl Plan {
 
     /// The next server to try; `None` if all have been.
     pub fn next_server(&mut self) -> Option<Arc<Pool>> {
-        loop {
-            let attempt = *self.attempts.as_ref()?.as_slice().get(self.next)?;
-            self.next += 1;
-            let pool = &self.view.pools()[self.servers[attempt.candidate]];
-            if !attempt.trial || pool.claim_trial() {
-                return Some(pool.clone());
-            }
-        }
+        let attempt = *self.attempts.as_ref()?.as_slice().get(self.next)?;
+        self.next += 1;
+        Some(self.view.pools()[self.servers[attempt]].clone())
     }
 
     /// The servers that may be asked, in no order.

@@ -34,13 +34,13 @@ pub struct View {
 
 impl View {
     /// The first view of a worker. An identity that cannot be loaded is the failure of its server's requests, and of
-    /// nothing else.
-    pub fn first(profile: Result<Arc<Profile>, Failure>, member: &Arc<Member>, log: &Log) -> View {
+    /// nothing else. `limit` is the `MAX_CONNECTIONS` with which the gateway was opened; `None`: it had no profile then.
+    pub fn first(profile: Result<Arc<Profile>, Failure>, limit: Option<u32>, member: &Arc<Member>, log: &Log) -> View {
         let mut profile = profile;
         let mut pools = Vec::new();
-        let limit = profile.as_ref().ok().map(|profile| profile.system.maximum_connections);
+        let limit = limit.or(profile.as_ref().ok().map(|profile| profile.system.maximum_connections));
         let mut failed = None;
-        if let Ok(profile) = &profile {
+        if let (Ok(profile), Some(limit)) = (&profile, limit) {
             for server in &profile.servers {
                 let loaded = Loaded::new(server, 1);
                 match &loaded.identity {
@@ -48,7 +48,6 @@ impl View {
                     Err(failure) if server.enabled => log.fail(kinds::CERTIFICATE, &server.name, failure),
                     Err(_) => {}
                 }
-                let limit = profile.system.maximum_connections;
                 match Pool::new(Arc::new(server.clone()), loaded, limit, member, log.clone()) {
                     Ok(pool) => pools.push(pool),
                     Err(failure) => failed = Some(failure),

@@ -46,9 +46,12 @@ impl Worker {
     /// A worker that looks names up in another way.
     pub fn start_with(configuration: &Configuration, software: String, log: Log, names: Names) -> io::Result<Worker> {
         let names = Arc::new(names);
+        // A worker that starts after CSP.ini has changed counts to the same limit as those before it.
+        let limit = configuration.profile.as_ref().ok().map(|profile| profile.system.maximum_connections);
         let configuration = configuration.renewed(&log);
         let member = Arc::new(Member::join(&configuration.ledger)?);
-        let view = Arc::new(RwLock::new(Arc::new(View::first(configuration.profile.clone(), &member, &log))));
+        let view = View::first(configuration.profile.clone(), limit, &member, &log);
+        let view = Arc::new(RwLock::new(Arc::new(view)));
         view.read().configure(&log);
         let errands = Arc::new(Errands::default());
         let source = configuration.source();

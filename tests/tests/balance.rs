@@ -190,6 +190,43 @@ fn a_drained_server_keeps_its_sessions_and_a_disabled_one_gets_nothing() {
 }
 
 #[test]
+fn the_only_server_of_a_path_keeps_every_session_while_it_is_drained() {
+    let server = superserver("A", 0);
+    let gateway = one(&csp_ini(&[server.port()], "Disabled", "", ""));
+    wish(&gateway, "A", Wish::Draining);
+    let new = gateway.get("/who");
+    assert_eq!((new.status, new.failure), (503, Some(Code::ServerDisabled)));
+    // Begun behind another gateway: nothing is known of it here.
+    assert_eq!(who(&gateway.get_with_cookie("/who", "CSPSESSIONID=of-before")), "A");
+    wish(&gateway, "A", Wish::Disabled);
+    assert_eq!(gateway.get_with_cookie("/who", "CSPSESSIONID=of-before").status, 503);
+}
+
+#[test]
+fn checks_leave_no_connections_behind() {
+    let servers = [superserver("A", 0), superserver("B", 0)];
+    let text = csp_ini(&[servers[0].port(), servers[1].port()], "FailOver", "", "Sclera_Health_Interval=1");
+    let gateway = one(&text);
+    eventually("the checks", || servers.iter().all(|server| server.counts().logins >= 3));
+    // One may be under way for each.
+    let open = gateway.worker.ledger().snapshot().connections.len();
+    assert!(open <= 2, "{open} connections, and nobody has asked for a page");
+}
+
+#[test]
+fn a_server_that_nothing_checks_while_it_serves_comes_back_even_if_only_posts_come() {
+    let (first, second) = (superserver("A", 0), superserver("B", 0));
+    let (port, ports) = (first.port(), [first.port(), second.port()]);
+    let gateway = one(&csp_ini(&ports, "FailOver", "Sclera_Slow_Start=0", "Sclera_Health_Interval=0"));
+    let post = || gateway.send("POST", "/who", BodyLength::Known(1), &mut &b"x"[..]);
+    assert_eq!(who(&post()), "A");
+    first.stop();
+    eventually("the ejection", || who(&post()) == "B");
+    let _first = superserver("A", port);
+    eventually("the return", || who(&post()) == "A");
+}
+
+#[test]
 fn a_session_has_no_more_connections_than_it_may_and_others_do_not_wait_for_it() {
     let gate = Gate::default();
     let server = gated("A", &gate);
