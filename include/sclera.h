@@ -15,7 +15,7 @@
  * caller passes in is copied, unless a comment says otherwise, and may be freed when the function has returned.
  *
  * Threads. Gateways and workers may be used by any thread at any time, except while they are freed. Exchanges,
- * connections and answers belong to one thread at a time.
+ * connections and conversations belong to one thread at a time. Answers and trials may be read by any.
  *
  * Results. SCLERA_OK is 0. On any other result nothing was made and `out` was not written; sclera_last_error holds the
  * reason for this thread. No function ends the process: a fault of Sclera is caught and becomes SCLERA_PANIC, 0, NULL,
@@ -25,7 +25,8 @@
  * Strings (const char *) end with NUL and are UTF-8; slices need neither.
  *
  * Growth. Structs that begin with `size` may grow at their end: set it to sizeof the struct before passing it, also for
- * structs that are filled. A library takes the smaller structs of older hosts, and the larger ones of newer hosts. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
+ * structs that are filled. A library takes the smaller structs of older hosts, and the larger ones of newer
+ * hosts. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
  *
  * Secrets. No log line, error text, failure message or page holds a password or a key.
  *
@@ -57,7 +58,7 @@
 // Results of functions. 0 is success.
 typedef enum sclera_result {
     SCLERA_OK = 0,
-    // A pointer is NULL that must not be, a string is not UTF-8, or a struct's `size` is smaller than this release's.
+    // A pointer is NULL that must not be, a string is not UTF-8, or a struct's `size` is smaller than the first release's.
     SCLERA_INVALID_ARGUMENT = 1,
     // CSP.ini or a file that it names is wrong; each finding went to the log function.
     SCLERA_CONFIGURATION = 2,
@@ -153,8 +154,8 @@ typedef struct sclera_trial sclera_trial;
 // One worker process's pools and its caretaker thread. Any thread may use it.
 typedef struct sclera_worker sclera_worker;
 
-// Receives one log line, not NUL-terminated and without a line break. May be called on any thread from
-// sclera_gateway_open to sclera_worker_stop. It must not call Sclera. No line holds a secret.
+// Receives one log line, not NUL-terminated and without a line break. Called on the thread of sclera_check, and on any
+// thread from sclera_gateway_open to sclera_worker_stop. It must not call Sclera. No line holds a secret.
 typedef void (*sclera_log_fn)(void *userdata, enum sclera_level level, const char *text, size_t length);
 
 // The user whose access to files is checked.
@@ -251,7 +252,7 @@ typedef struct sclera_wants {
     int64_t timeout_ms;
 } sclera_wants;
 
-// A response head. The pointers are valid until the exchange is freed.
+// A response head. The pointers are valid until the response is retracted or the exchange freed.
 typedef struct sclera_response {
     // sizeof(sclera_response).
     size_t size;
@@ -408,8 +409,8 @@ struct sclera_slice sclera_exchange_body(const struct sclera_exchange *exchange)
 void sclera_exchange_consume(struct sclera_exchange *exchange, size_t length);
 
 // After SCLERA_STEP_ABORT, if nothing of the response has left: takes back what was told of it, so that
-// sclera_exchange_drive goes on with the head and body of the failure's page. SCLERA_INVALID_ARGUMENT at any other
-// time; break the response then.
+// sclera_exchange_drive goes on with the head and body of the failure's page. SCLERA_WRONG_STATE at any other time;
+// break the response then.
 enum sclera_result sclera_exchange_retract(struct sclera_exchange *exchange);
 
 // Why the exchange failed; false if it did not.
@@ -419,7 +420,7 @@ bool sclera_exchange_failure(const struct sclera_exchange *exchange, struct scle
 struct sclera_slice sclera_exchange_request_id(const struct sclera_exchange *exchange);
 
 // The name of the server that answers, for the host's access log; empty while none has been found. Valid until the
-// exchange is freed.
+// exchange is driven again or freed.
 struct sclera_slice sclera_exchange_server(const struct sclera_exchange *exchange);
 
 // Frees an exchange at any time. Stop watching its descriptor before: at the end of an answer the connection goes
@@ -525,9 +526,11 @@ bool sclera_protocol_failure(struct sclera_protocol *protocol, struct sclera_fai
 // Frees a conversation; the link is the host's to close. NULL is fine.
 void sclera_protocol_free(struct sclera_protocol *protocol);
 
-// Connects to a server of a CSP.ini, logs in and makes one call; blocks within the server's timeouts. `settings` are
-// keys and values that stand in for the file's, which stays as it is. SCLERA_OK says that the trial was made, whatever
-// it found: see sclera_trial_failure. Free it with sclera_trial_free.
+// Connects to a server of a CSP.ini, logs in and makes one call; blocks within the server's timeouts. `config_path` is
+// CSP.ini or the directory that holds it. `settings` are keys and values that stand in for the file's, which stays as
+// it is. If this process is root, a `{command}` of the server runs as the user of the web server's workers, or else as
+// CSP.ini's owner, or as nobody if that is root. SCLERA_OK says that the trial was made, whatever it found: see
+// sclera_trial_failure. Free it with sclera_trial_free.
 enum sclera_result sclera_trial_run(const char *config_path,
                                     const char *server,
                                     const struct sclera_pair *settings,

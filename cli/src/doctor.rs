@@ -6,11 +6,12 @@ use std::time::SystemTime;
 
 use clap::Args;
 use sclera::doctor::machine::ThisMachine;
+use sclera::doctor::ready;
 use sclera::doctor::{self, Findings, Patient, Verdict, workers};
 use sclera::profile::{Environment, Profile};
 use sclera::trial;
 
-use crate::{Config, Outcome, complain, ready};
+use crate::{Config, Outcome, complain};
 
 /// What to examine.
 #[derive(Debug, Args)]

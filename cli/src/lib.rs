@@ -15,7 +15,6 @@ pub mod identity;
 pub mod legacy;
 pub mod passwd;
 pub mod pki;
-mod ready;
 pub mod server;
 pub mod setup;
 pub mod show;

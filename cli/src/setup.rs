@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PKCS_RSA_SHA256};
+use sclera::doctor::ready;
 use sclera::profile::edit::{Change, Document, EditError};
 use sclera::profile::store;
 use sclera::profile::{Environment, Profile, initial};
@@ -19,7 +20,7 @@ use sclera::terminal::wrapped;
 use sclera::trial;
 
 use crate::pki::{Authority, Bind, check_user, parameters, prepare, write_new};
-use crate::{Config, Outcome, complain, ready};
+use crate::{Config, Outcome, complain};
 
 /// The commands below `sclera setup`.
 #[derive(Debug, Subcommand)]

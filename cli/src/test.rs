@@ -4,12 +4,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use clap::Args;
+use sclera::doctor::ready;
 use sclera::profile::parameter::{Kind, Parameter, SectionKind};
 use sclera::profile::{Environment, Profile};
 use sclera::trial;
 use zeroize::Zeroizing;
 
-use crate::{Config, Outcome, complain, errors_of, ready};
+use crate::{Config, Outcome, complain, errors_of};
 
 /// What to test.
 #[derive(Debug, Args)]

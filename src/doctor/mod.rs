@@ -9,6 +9,7 @@ mod acl;
 mod certificates;
 mod login;
 pub mod machine;
+pub mod ready;
 mod report;
 mod selinux;
 mod settings;

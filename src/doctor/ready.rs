@@ -2,12 +2,12 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use sclera::doctor::machine::ThisMachine;
-use sclera::doctor::workers::{self, Worker};
-use sclera::pool::configuration;
-use sclera::privileges::{Hands, User};
-use sclera::profile::merge::Places;
-use sclera::profile::{Environment, Profile, Server};
+use super::machine::ThisMachine;
+use super::workers::{self, Worker};
+use crate::pool::configuration;
+use crate::privileges::{Hands, User};
+use crate::profile::merge::Places;
+use crate::profile::{Environment, Profile, Server};
 
 /// The server with its commands' passwords. If this is root, the commands run as the user of the web server's workers,
 /// as they do there; and if others than root can write CSP.ini, no key log that it asks for is written.

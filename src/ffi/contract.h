@@ -15,7 +15,7 @@
  * caller passes in is copied, unless a comment says otherwise, and may be freed when the function has returned.
  *
  * Threads. Gateways and workers may be used by any thread at any time, except while they are freed. Exchanges,
- * connections and answers belong to one thread at a time.
+ * connections and conversations belong to one thread at a time. Answers and trials may be read by any.
  *
  * Results. SCLERA_OK is 0. On any other result nothing was made and `out` was not written; sclera_last_error holds the
  * reason for this thread. No function ends the process: a fault of Sclera is caught and becomes SCLERA_PANIC, 0, NULL,
@@ -25,7 +25,8 @@
  * Strings (const char *) end with NUL and are UTF-8; slices need neither.
  *
  * Growth. Structs that begin with `size` may grow at their end: set it to sizeof the struct before passing it, also for
- * structs that are filled. A library takes the smaller structs of older hosts, and the larger ones of newer hosts. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
+ * structs that are filled. A library takes the smaller structs of older hosts, and the larger ones of newer
+ * hosts. SCLERA_ABI changes when anything else changes; compare it with sclera_abi() after loading.
  *
  * Secrets. No log line, error text, failure message or page holds a password or a key.
  *

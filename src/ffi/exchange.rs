@@ -92,7 +92,7 @@ pub struct sclera_wants {
     pub timeout_ms: i64,
 }
 
-/// A response head. The pointers are valid until the exchange is freed.
+/// A response head. The pointers are valid until the response is retracted or the exchange freed.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct sclera_response {
@@ -346,15 +346,17 @@ export! {
 
 export! {
     /// After SCLERA_STEP_ABORT, if nothing of the response has left: takes back what was told of it, so that
-    /// sclera_exchange_drive goes on with the head and body of the failure's page. SCLERA_INVALID_ARGUMENT at any other
-    /// time; break the response then.
+    /// sclera_exchange_drive goes on with the head and body of the failure's page. SCLERA_WRONG_STATE at any other time;
+    /// break the response then.
     fn sclera_exchange_retract(exchange: *mut sclera_exchange) -> sclera_result {
         // SAFETY: the contract.
         let Some(exchange) = (unsafe { exclusive(exchange) }) else { return invalid("exchange is NULL") };
-        match exchange.exchange.retract() {
-            true => sclera_result::SCLERA_OK,
-            false => invalid("the exchange has not been aborted"),
+        if !exchange.exchange.retract() {
+            return failed(sclera_result::SCLERA_WRONG_STATE, "the exchange has not been aborted");
         }
+        // Those of the answer have gone.
+        exchange.note_headers();
+        sclera_result::SCLERA_OK
     }
 }
 
@@ -381,7 +383,7 @@ export! {
 
 export! {
     /// The name of the server that answers, for the host's access log; empty while none has been found. Valid until the
-    /// exchange is freed.
+    /// exchange is driven again or freed.
     fn sclera_exchange_server(exchange: *const sclera_exchange) -> sclera_slice {
         // SAFETY: the contract.
         let exchange = unsafe { shared(exchange) };

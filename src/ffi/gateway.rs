@@ -23,8 +23,8 @@ pub enum sclera_level {
     SCLERA_LEVEL_DEBUG = 4,
 }
 
-/// Receives one log line, not NUL-terminated and without a line break. May be called on any thread from
-/// sclera_gateway_open to sclera_worker_stop. It must not call Sclera. No line holds a secret.
+/// Receives one log line, not NUL-terminated and without a line break. Called on the thread of sclera_check, and on any
+/// thread from sclera_gateway_open to sclera_worker_stop. It must not call Sclera. No line holds a secret.
 pub type sclera_log_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, level: sclera_level, text: *const c_char, length: usize)>;
 
@@ -224,6 +224,17 @@ fn check_identities(profile: &Profile) -> Checked {
     all
 }
 
+/// CSP.ini, where a host names it or its directory.
+pub(super) fn csp_ini_at(path: &str) -> PathBuf {
+    let mut path = PathBuf::from(path);
+    // A directory that is not there is not taken for a file that could be made.
+    let names_a_file = path.exists() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ini"));
+    if path.is_dir() || !names_a_file {
+        path.push("CSP.ini");
+    }
+    path
+}
+
 /// # Safety
 ///
 /// The contract holds for `options`.
@@ -242,12 +253,7 @@ unsafe fn read_options(options: *const sclera_options) -> Result<Opening, sclera
     let Some(path) = (unsafe { text(options.config_path) }) else {
         return Err(invalid("options.config_path is NULL or not UTF-8"));
     };
-    let mut path = PathBuf::from(path);
-    // A directory that is not there is not taken for a file that could be made.
-    let names_a_file = path.exists() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ini"));
-    if path.is_dir() || !names_a_file {
-        path.push("CSP.ini");
-    }
+    let path = csp_ini_at(path);
     // SAFETY: the contract.
     let software = unsafe { text(options.host_software) }.unwrap_or_default().to_owned();
     let log = log_of(options.log, options.log_userdata, &software);

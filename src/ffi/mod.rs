@@ -26,7 +26,7 @@ pub const SCLERA_ABI: u32 = 1;
 #[repr(C)]
 pub enum sclera_result {
     SCLERA_OK = 0,
-    /// A pointer is NULL that must not be, a string is not UTF-8, or a struct's `size` is smaller than this release's.
+    /// A pointer is NULL that must not be, a string is not UTF-8, or a struct's `size` is smaller than the first release's.
     SCLERA_INVALID_ARGUMENT = 1,
     /// CSP.ini or a file that it names is wrong; each finding went to the log function.
     SCLERA_CONFIGURATION = 2,

@@ -211,7 +211,7 @@ export! {
         let Some(protocol) = (unsafe { exclusive(protocol) }) else { return false };
         let Some(failure) = protocol.dialogue.failure() else { return false };
         let code = failure.code;
-        let message = protocol.message.insert(c_string(&failure.to_string()));
+        let message = protocol.message.get_or_insert_with(|| c_string(&failure.to_string()));
         // SAFETY: the contract.
         unsafe { fill(out, "failure", sclera_failure::of(code, message)) == sclera_result::SCLERA_OK }
     }

@@ -1,12 +1,13 @@
 //! A connection tried out stage by stage, as `sclera test` does it.
 
 use std::ffi::{CString, c_char};
-use std::path::Path;
 
 use super::exchange::sclera_failure;
+use super::gateway::csp_ini_at;
 use super::{
     c_string, export, failed, fill, give, invalid, sclera_pair, sclera_result, sclera_slice, shared, slice, take, text,
 };
+use crate::doctor::ready;
 use crate::failure::Code;
 use crate::profile::{Environment, Profile};
 use crate::trial;
@@ -19,9 +20,11 @@ pub struct sclera_trial {
 }
 
 export! {
-    /// Connects to a server of a CSP.ini, logs in and makes one call; blocks within the server's timeouts. `settings` are
-    /// keys and values that stand in for the file's, which stays as it is. SCLERA_OK says that the trial was made, whatever
-    /// it found: see sclera_trial_failure. Free it with sclera_trial_free.
+    /// Connects to a server of a CSP.ini, logs in and makes one call; blocks within the server's timeouts. `config_path` is
+    /// CSP.ini or the directory that holds it. `settings` are keys and values that stand in for the file's, which stays as
+    /// it is. If this process is root, a `{command}` of the server runs as the user of the web server's workers, or else as
+    /// CSP.ini's owner, or as nobody if that is root. SCLERA_OK says that the trial was made, whatever it found: see
+    /// sclera_trial_failure. Free it with sclera_trial_free.
     fn sclera_trial_run(
         config_path: *const c_char,
         server: *const c_char,
@@ -43,7 +46,8 @@ export! {
             };
             environment = environment.with("settings", server, key, value);
         }
-        let mut profile = match Profile::load(Path::new(config), &environment) {
+        let config = csp_ini_at(config);
+        let profile = match Profile::load(&config, &environment) {
             Ok(loaded) => loaded.profile,
             Err(findings) => {
                 let first = findings.first().map(ToString::to_string).unwrap_or_default();
@@ -51,10 +55,9 @@ export! {
             }
         };
         let Some(position) = profile.server(server) else {
-            return failed(sclera_result::SCLERA_CONFIGURATION, &format!("{config} has no server {server}"));
+            return failed(sclera_result::SCLERA_CONFIGURATION, &format!("{} has no server {server}", config.display()));
         };
-        profile.run_commands_of(position, None);
-        let report = trial::run(profile.servers.swap_remove(position));
+        let report = trial::run(ready::server_for_any_worker(&profile, position));
         let failure = report.failure.as_ref().map(|failure| (failure.code, c_string(&failure.to_string())));
         let (text, json) = (report.to_string(), report.to_json().to_string());
         // SAFETY: the contract.
