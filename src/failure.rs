@@ -114,7 +114,7 @@ macro_rules! failures {
 
 failures! {
     100 ConfigurationUnreadable "configuration-unreadable" Configuration Safe 503
-        "Make CSP.ini exist at the path given by CSPConfigPath and readable by the web server's user.";
+        "Make CSP.ini exist at the path given (CSPConfigPath, --config) and readable by the web server's user.";
     101 ConfigurationInvalid "configuration-invalid" Configuration Safe 503
         "Correct the lines of CSP.ini that the error log names; `sclera check` lists them all.";
     102 NoServerForPath "no-server-for-path" Configuration Safe 503

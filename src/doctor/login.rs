@@ -21,9 +21,17 @@ pub(super) fn checks(server: &Server) -> Vec<Check> {
         }
         Credential::Unauthenticated => {
             let place = server.username.place("Username");
-            let evidence = "neither user name, nor password, nor certificate: the superserver must let everybody in";
-            Check::new("login", place, Verdict::Warning, evidence)
-                .remedy("set SSLCC_Certificate_File and SSLCC_Certificate_Key_File, or Username and Password")
+            let (evidence, remedy) = match server.tls.certificate_file.is_some() {
+                true => (
+                    "neither user name nor password, and without TLS no certificate: the superserver must let everybody in",
+                    "set Connection_Security_Level=10, so that the certificate is shown",
+                ),
+                false => (
+                    "neither user name, nor password, nor certificate: the superserver must let everybody in",
+                    "set SSLCC_Certificate_File and SSLCC_Certificate_Key_File, or Username and Password",
+                ),
+            };
+            Check::new("login", place, Verdict::Warning, evidence).remedy(remedy)
         }
     }];
     let secrets =
@@ -31,7 +39,7 @@ pub(super) fn checks(server: &Server) -> Vec<Check> {
     for (key, secret) in secrets {
         if secret.is_some_and(|secret| secret.value.reveal() == Err(Unusable::Command)) {
             let place = secret.map(|secret| secret.place(key)).unwrap_or_default();
-            let evidence = "is a {command}, which the doctor does not run; `sclera test` does";
+            let evidence = "is a {command}, whose password is not known before it has run, for the connection below";
             checks.push(Check::new("login", place, Verdict::Unknown, evidence));
         }
     }

@@ -104,11 +104,8 @@ impl Files {
             }
         };
         if permissions::is_public(&key_file.value) {
-            self.notices.push(format!(
-                "{} can be read by everyone; run: chmod o= {}",
-                named(key_file),
-                key_file.value.display()
-            ));
+            let remedy = permissions::remedy(&key_file.value);
+            self.notices.push(format!("{} can be read by everyone; {remedy}", named(key_file)));
         }
         if let (Some(chain), Some(key)) = (chain, key) {
             // A key that cannot tell its public half is believed; the handshake will show.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::finding::{Finding, Origin};
 use super::layers::{self, Environment, Layers, Section};
-use super::parameter::{ALL, Inherits, Kind, Parameter, SectionKind};
+use super::parameter::{ALL, Inherits, Kind, NO_ACTIVITY_TIMEOUT, Parameter, SectionKind};
 use super::text::Text;
 
 /// One setting in force.
@@ -57,6 +57,10 @@ fn of_section(section: &Section, system: Option<&Section>) -> Vec<Effective> {
         let secret = row.kind == Kind::Secret;
         settings.push(match given {
             Some(entry) => setting(row.key, &entry.value, Some(&entry.origin), secret),
+            // There blank is a value.
+            None if row.key == NO_ACTIVITY_TIMEOUT.key && system.is_some_and(|it| it.entry(row.key).is_some()) => {
+                setting(row.key, "", system.and_then(|it| it.entry(row.key)).map(|it| &it.origin), false)
+            }
             None => setting(row.key, row.default, None, secret),
         });
     }

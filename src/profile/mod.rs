@@ -67,6 +67,7 @@ pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
 pub use users::UsersFile;
+pub use value::listed;
 
 use crate::event_log;
 use crate::privileges::User;
@@ -391,11 +392,44 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_reported_once_and_without_their_values() {
-        let content = "[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a\nPasword=secret\n[B]\nIp_Address=b\npasword=secret\n";
+        let content =
+            "[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a\nPwd=secret\n[B]\nIp_Address=b\npwd=secret\n";
         let notices = parse(content).unwrap().notices;
         assert_eq!(notices.len(), 1);
         let line = notices[0].to_string();
-        assert!(line.starts_with("/etc/CSP.ini:6: [A] Pasword: is not a known setting"), "{line}");
+        assert!(line.starts_with("/etc/CSP.ini:6: [A] Pwd: is not a known setting"), "{line}");
+    }
+
+    #[test]
+    fn a_key_that_is_nearly_one_of_the_settings_is_warned_of_in_each_section() {
+        let content = "[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a\nSclera_CRL_Fle=x\nSclera_New=1\n\
+                       [B]\nIp_Address=b\nSclera_CRL_Fle=x\n";
+        let notices = parse(content).unwrap().notices;
+        let told: Vec<_> = notices.iter().map(|it| (it.line, it.severity, it.remedy.as_str())).collect();
+        let meant = "write Sclera_CRL_File if that is meant";
+        let warned = |line, remedy| (Some(line), Severity::Warning, remedy);
+        assert_eq!(told, [warned(6, meant), warned(7, ""), warned(10, meant)]);
+    }
+
+    #[test]
+    fn what_will_keep_an_enabled_server_from_being_safe_or_found_is_warned_of() {
+        for (lines, says) in [
+            ("Ip_Address=a\nSSLCC_CA_Certificate_File=ca.pem", "the SSLCC_ settings have no effect"),
+            ("Ip_Address=https://iris/", "is a URL and not an address"),
+            ("Ip_Address=10.0.0.1:1972", "has a port, which belongs into TCP_Port"),
+            ("Ip_Address=\"10.0.0.1\"", "has quotation marks, which belong to the value"),
+            ("Ip_Address=a\nPassword={cat /run/secret", "is no command, because it does not end with }"),
+        ] {
+            let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\n{lines}\n");
+            let notices = parse(&content).unwrap().notices;
+            assert!(notices.iter().any(|it| it.message.contains(says)), "{lines}: {notices:?}");
+        }
+        for address in ["::1", "[fe80::1]", "iris.example.org", "10.0.0.1"] {
+            let content = format!("[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address={address}\n");
+            assert_eq!(parse(&content).unwrap().notices, [], "{address}");
+        }
+        let unnamed = parse("[SYSTEM_INDEX]\nA=Enabled\n[A]\nIp_Address=a\n[]\nIp_Address=b\n").unwrap().notices;
+        assert!(unnamed.iter().any(|it| it.message == "has no name, and is not used"), "{unnamed:?}");
     }
 
     #[test]

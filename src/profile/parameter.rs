@@ -151,11 +151,11 @@ impl SectionKind {
 impl Parameter {
     /// The row for a key in a section of this kind.
     pub fn find(section: SectionKind, key: &str) -> Option<&'static Parameter> {
-        ALL.iter().copied().find(|row| {
-            let allowed_here =
-                row.section == section || (section == SectionKind::Server && row.inherits == Inherits::ToServers);
-            allowed_here && row.matches(key)
-        })
+        ALL.iter().copied().find(|row| row.is_in(section) && row.matches(key))
+    }
+
+    fn is_in(&self, section: SectionKind) -> bool {
+        self.section == section || (section == SectionKind::Server && self.inherits == Inherits::ToServers)
     }
 
     fn matches(&self, key: &str) -> bool {
@@ -166,6 +166,21 @@ impl Parameter {
                 start.eq_ignore_ascii_case(stem) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
             }),
         }
+    }
+
+    /// The setting of such a section whose key is spelt almost like this one, which is none.
+    pub fn nearest(kind: SectionKind, key: &str) -> Option<&'static Parameter> {
+        const FAR: usize = 2;
+        let key = key.to_ascii_lowercase();
+        // The beginning is seldom misspelt, and a file may hold very many keys of somebody else's.
+        let may_be = |row: &&&Parameter| {
+            row.is_in(kind)
+                && row.key.len().abs_diff(key.len()) <= FAR
+                && row.key.as_bytes()[0].to_ascii_lowercase() == key.as_bytes().first().copied().unwrap_or_default()
+        };
+        let distance = |row: &Parameter| strsim::damerau_levenshtein(&row.key.to_ascii_lowercase(), &key);
+        let near = ALL.iter().filter(may_be).map(|row| (distance(row), *row)).filter(|(distance, _)| *distance <= FAR);
+        near.min_by_key(|(distance, _)| *distance).map(|(_, row)| row)
     }
 
     /// What a value means for this row. Blank is never wrong: it stands for the default, or for what `[SYSTEM]` says.
@@ -228,13 +243,17 @@ const fn without(reason: &'static str) -> Effect {
     Effect::Without(reason)
 }
 
+/// The ceiling of `MAX_CONNECTIONS`; the ledger has so many rows.
+pub const MOST_CONNECTIONS: u32 = 8192;
+/// The ceiling of `Maximum_Server_Connections`.
+pub const MOST_SERVER_CONNECTIONS: u32 = 4096;
 const ONE_YEAR: u32 = 31_536_000;
 const ANSWERS: Kind = Kind::Seconds { from: 5, to: ONE_YEAR };
 
 parameters! {
     DEFAULT_SERVER: System "Default_Server" "Default Server", Kind::Text, "LOCAL", Inherits::Nothing, Effect::Now,
         "The server for paths whose application names none.";
-    MAX_CONNECTIONS: System "MAX_CONNECTIONS" "Maximum Connections", Kind::Number { from: 1, to: 65_535 }, "1024", Inherits::Nothing, Effect::AtRestart,
+    MAX_CONNECTIONS: System "MAX_CONNECTIONS" "Maximum Connections", Kind::Number { from: 1, to: MOST_CONNECTIONS }, "1024", Inherits::Nothing, Effect::AtRestart,
         "Most connections to all servers together.";
     SERVER_RESPONSE_TIMEOUT: System "Server_Response_Timeout" "Server Response Timeout", ANSWERS, "60", Inherits::ToServers, Effect::Now,
         "Seconds that a server may stay silent during an answer.";
@@ -260,7 +279,7 @@ parameters! {
         "TCP port of the superserver.";
     MINIMUM_SERVER_CONNECTIONS: Server "Minimum_Server_Connections" "Minimum Server Connections", Kind::Number { from: 0, to: 65_535 }, "3", Inherits::Nothing, Effect::Now,
         "Connections that idle closing leaves alone.";
-    MAXIMUM_SERVER_CONNECTIONS: Server "Maximum_Server_Connections" "Maximum Server Connections", Kind::Number { from: 1, to: 65_535 }, "", Inherits::Nothing, Effect::Now,
+    MAXIMUM_SERVER_CONNECTIONS: Server "Maximum_Server_Connections" "Maximum Server Connections", Kind::Number { from: 1, to: MOST_SERVER_CONNECTIONS }, "", Inherits::Nothing, Effect::Now,
         "Most connections to this server; blank leaves it to MAX_CONNECTIONS.";
     MAXIMUM_SESSION_CONNECTIONS: Server "Maximum_Session_Connections" "Maximum Connections per Session", Kind::Number { from: 1, to: 65_535 }, "3", Inherits::Nothing, Effect::Now,
         "Most connections that one session may use at once.";
@@ -317,7 +336,7 @@ parameters! {
     SCLERA_SLOW_START: System "Sclera_Slow_Start" "Slow Start", Kind::Seconds { from: 0, to: 3600 }, "10", Inherits::ToServers, Effect::Now,
         "Seconds over which a server that has come back gets its full share of the load again.";
     SCLERA_HEALTH_INTERVAL: System "Sclera_Health_Interval" "Health Interval", Kind::Seconds { from: 0, to: 86_400 }, "10", Inherits::ToServers, Effect::Now,
-        "Seconds between active checks of a server with alternatives; 0 for none.";
+        "Seconds between active checks of a server with alternatives; 0: only while it is out of use.";
     SCLERA_RETRIES: System "Sclera_Retries" "Retries", Kind::Number { from: 0, to: 5 }, "2", Inherits::Nothing, Effect::Now,
         "How often a request is sent again at most, if that does no harm.";
     SCLERA_BALANCE: Application "Sclera_Balance" "Balance", Kind::Word(&["round-robin", "least-busy"]), "round-robin", Inherits::Nothing, Effect::Now,

@@ -10,10 +10,8 @@ use super::text::Text;
 /// What is wrong with the mode of a file of this text: everybody may write it, or read the passwords in it.
 pub(super) fn report(text: &Text) -> Option<Finding> {
     let mode = std::fs::metadata(text.file()).ok()?.mode();
-    let (message, remedy) = judge(mode, holds_secrets(text))?;
-    let message = format!("{message} (mode {:04o})", mode & 0o7777);
-    let remedy = format!("{remedy} {}", text.file().display());
-    Some(Finding::about_file(Severity::Warning, None, text.file(), message, remedy))
+    let message = format!("{} (mode {:04o})", judge(mode, holds_secrets(text))?, mode & 0o7777);
+    Some(Finding::about_file(Severity::Warning, None, text.file(), message, remedy(text.file())))
 }
 
 /// Whether everybody may read the file at `path`; for private keys.
@@ -21,10 +19,19 @@ pub(crate) fn is_public(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }
 
-fn judge(mode: u32, holds_secrets: bool) -> Option<(&'static str, &'static str)> {
+/// What takes a file from everyone, and not from the workers: the group root is not theirs.
+pub(crate) fn remedy(path: &Path) -> String {
+    let file = path.display();
+    match std::fs::metadata(path).is_ok_and(|metadata| metadata.gid() == 0) {
+        true => format!("run: chgrp GROUP {file} && chmod g+r,o= {file}; GROUP is that of the web server's workers"),
+        false => format!("run: chmod o= {file}"),
+    }
+}
+
+fn judge(mode: u32, holds_secrets: bool) -> Option<&'static str> {
     match (mode & 0o002 != 0, mode & 0o004 != 0) {
-        (true, _) => Some(("can be changed by everyone", "run: chmod o=")),
-        (false, true) if holds_secrets => Some(("can be read by everyone, though it holds passwords", "run: chmod o=")),
+        (true, _) => Some("can be changed by everyone"),
+        (false, true) if holds_secrets => Some("can be read by everyone, though it holds passwords"),
         _ => None,
     }
 }
@@ -71,6 +78,19 @@ mod tests {
                 None => assert_eq!(found, None, "{content} {mode:o}"),
                 Some(expected) => assert!(found.as_ref().is_some_and(|it| it.contains(expected)), "{found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_takes_a_file_from_everyone_leaves_it_to_the_group_of_the_workers() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for (group, begins) in [(0, "run: chgrp GROUP /"), (33, "run: chmod o= /")] {
+            std::os::unix::fs::chown(file.path(), None, Some(group)).unwrap();
+            let remedy = super::remedy(file.path());
+            assert!(remedy.starts_with(begins), "{remedy}");
         }
     }
 }

@@ -13,9 +13,9 @@ use super::route::Routes;
 use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
-    Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, management_password, number,
-    pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions, url_path,
-    verification, word, words,
+    Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, listed, management_password,
+    number, pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions,
+    url_path, verification, word, words,
 };
 use super::{Application, Loaded, Management, ManagementPassword, Mark, Monitoring, Profile, System};
 use crate::event_log;
@@ -228,8 +228,14 @@ impl<'a> Reader<'a> {
             .map(|section| {
                 let listed = enabled.get(&section.name.to_ascii_lowercase()).copied();
                 if listed.is_none() {
-                    let message = "is not listed in [SYSTEM_INDEX], and so not enabled";
-                    let remedy = format!("add {}=Enabled there", section.name);
+                    let (message, remedy) = match section.name.as_str() {
+                        "" => {
+                            ("has no name, and is not used", "write the server's name between the brackets".to_owned())
+                        }
+                        name => {
+                            ("is not listed in [SYSTEM_INDEX], and so not enabled", format!("add {name}=Enabled there"))
+                        }
+                    };
                     let origin = section.origin.clone();
                     self.findings.push(Finding::at(Severity::Warning, None, &origin, message, remedy));
                 }
@@ -311,6 +317,18 @@ impl<'a> Reader<'a> {
             let message = "connections are made even if the superserver's certificate is not to be trusted";
             let remedy = "set SSLCC_Verify_Peer=1 and SSLCC_CA_Certificate_File";
             self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+        } else if server.security.value == Security::Password
+            && let Some(file) = server.tls.files().next()
+        {
+            let origin = server.security.origin.as_ref().or(file.origin.as_ref()).unwrap_or(&server.origin);
+            let message = "the link is not protected, and the SSLCC_ settings have no effect";
+            let remedy = "set Connection_Security_Level=10";
+            self.findings.push(Finding::at(Severity::Warning, None, origin, message, remedy));
+        }
+        if let (Some(origin), Some(message)) = (&server.address.origin, more_than_an_address(&server.address.value)) {
+            let remedy = "write a name or an address alone, the port into TCP_Port";
+            let finding = Finding::at(Severity::Warning, None, origin, message, remedy);
+            self.findings.push(finding.quoting(&server.address.value));
         }
     }
 
@@ -427,14 +445,10 @@ impl<'a> Reader<'a> {
         for entry in &section.entries {
             let origin = entry.origin.clone();
             let value = entry.value.as_str();
-            let enabled = if value.eq_ignore_ascii_case("Enabled") || value == "1" || value.is_empty() {
-                true
-            } else if value.eq_ignore_ascii_case("Disabled") || value == "0" {
-                false
-            } else {
+            let enabled = listed(value).unwrap_or_else(|| {
                 self.wrong(&origin, Some(value), "is neither Enabled nor Disabled", "write Enabled or Disabled");
                 false
-            };
+            });
             names.push((entry.key.clone(), (enabled, origin)));
         }
         names
@@ -536,12 +550,19 @@ impl<'a> Reader<'a> {
                         self.report_unused_value(row, &entry.value, &entry.origin);
                     }
                     Some(_) => {}
-                    None if unknown.insert((kind, entry.key.to_ascii_lowercase())) => {
+                    None => {
+                        let meant = Parameter::nearest(kind, &entry.key);
+                        // Whoever wrote one that is nearly right counts on it, in each section anew.
+                        let severity = match meant.is_some() || entry.key.to_ascii_lowercase().starts_with("sclera_") {
+                            true => Severity::Warning,
+                            false if unknown.insert((kind, entry.key.to_ascii_lowercase())) => Severity::Notice,
+                            false => continue,
+                        };
                         let origin = entry.origin.clone();
                         let message = "is not a known setting of this section; it is kept and has no effect";
-                        self.findings.push(Finding::at(Severity::Notice, None, &origin, message, ""));
+                        let remedy = meant.map(|row| format!("write {} if that is meant", row.key)).unwrap_or_default();
+                        self.findings.push(Finding::at(severity, None, &origin, message, remedy));
                     }
-                    None => {}
                 }
             }
         }
@@ -632,7 +653,13 @@ impl<'a> Reader<'a> {
             _ => (Secret::is_clear_in_file(value), "let `sclera set` encode it, or set Sclera_Encode_Passwords=1"),
         };
         if clear && origin.line.is_some() && self.reported.insert(origin.clone()) {
-            let message = "stands in clear text";
+            let (message, remedy) = match value.starts_with('{') {
+                true => (
+                    "is no command, because it does not end with }; it is taken for a password in clear text",
+                    "close the brace",
+                ),
+                false => ("stands in clear text", remedy),
+            };
             self.findings.push(Finding::at(Severity::Notice, None, origin, message, remedy));
         }
     }
@@ -697,4 +724,18 @@ fn in_order(findings: &mut [Finding], main: &Arc<Path>) {
             .then_with(|| one.file.cmp(&other.file))
             .then(place(one).1.cmp(&place(other).1))
     });
+}
+
+/// What an address holds that belongs elsewhere; a look-up of such a name fails.
+fn more_than_an_address(value: &str) -> Option<&'static str> {
+    let holds_port = || value.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if value.contains('/') {
+        Some("is a URL and not an address")
+    } else if value.contains(['"', '\'']) {
+        Some("has quotation marks, which belong to the value")
+    } else if holds_port() {
+        Some("has a port, which belongs into TCP_Port")
+    } else {
+        None
+    }
 }

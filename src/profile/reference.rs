@@ -25,8 +25,9 @@ use (`src/profile/parameter.rs`); `make docs` writes it anew.
 
 - `[SECTION]` lines, then `key=value` lines; the first `=` splits. Lines that begin with `#` or `;` are comments; a `#` inside
   a value belongs to the value. Keys, section and server names are compared without regard to case, application paths with it.
-- A blank value is no value: the default stands in, or for settings marked \"also in servers\" the value of `[SYSTEM]`.
-- Unknown keys are kept, have no effect, and are reported once.
+- A blank value is no value: the default stands in, or for settings marked \"also in servers\" the value of `[SYSTEM]`; but of
+  `No_Activity_Timeout` in `[SYSTEM]`, where it means for ever.
+- Unknown keys are kept, have no effect, and are reported once; those that are nearly a setting's, in each section.
 - Keys that begin with `Sclera_` are not known to the original gateway, which ignores them.
 - Values come, each over the one before, from CSP.ini, from the files `*.ini` in the directory `CSP.ini.d` beside it, from
   variables `SCLERA__SECTION__KEY`, and from the files that `SCLERA__SECTION__KEY_FILE` or systemd credentials named

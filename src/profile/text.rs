@@ -117,7 +117,10 @@ impl Text {
             return refuse(format!("has more than {MOST_LINES} lines"), "is this the right file?");
         }
         if bytes.trim_ascii().is_empty() {
-            return refuse("is empty".into(), "restore the file, or write one with `sclera pki init`");
+            return refuse(
+                "is empty".into(),
+                "restore the file; one that is not there at all is made at the web server's start",
+            );
         }
         let mut cutter = Cutter::new(Text { file, bytes, lines: Vec::new(), sections: Vec::new() });
         cutter.cut();

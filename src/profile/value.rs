@@ -59,6 +59,18 @@ impl<T> Read<T> {
     }
 }
 
+/// What a line of an index section says of its name: enabled or not; `None` if it says neither.
+pub fn listed(value: &str) -> Option<bool> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word);
+    if is("Enabled") || is("1") || is("") {
+        Some(true)
+    } else if is("Disabled") || is("0") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 pub(super) fn text_value(value: &str, _: &Parameter) -> Read<String> {
     Read::Good(value.to_owned())
 }
