@@ -56,8 +56,8 @@ impl<T: Shared> Mapping<T> {
     /// it anew, all zeros, with mode 0640, filled by `prepare`. Who has mapped the one before keeps that.
     ///
     /// Who takes part has the file locked, shared, together with the processes it forks; who makes it anew has the one
-    /// before locked for itself. So of several who come in the same instant one makes the file and the others find it;
-    /// but for the case that old workers of another release still hold theirs, where two may each make one.
+    /// before locked for itself. So of several who come in the same instant one makes the file and the others find it. Where
+    /// workers of another release still take part in the one before, a byte of it far behind every row is locked instead.
     pub fn take_part(path: &Path, has_form: impl Fn(&T) -> bool, prepare: impl Fn(&T)) -> io::Result<Mapping<T>> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -71,16 +71,20 @@ impl<T: Shared> Mapping<T> {
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) => match found.try_lock_shared() {
                     Ok(()) if is_at(&found, path) => {
-                        return match Mapping::sized(found, ProtFlags::READ | ProtFlags::WRITE) {
-                            Ok(mapping) if has_form(mapping.get()) => Ok(mapping),
-                            _ => Mapping::create(path, prepare),
-                        };
+                        let maker = found.try_clone()?;
+                        match Mapping::sized(found, ProtFlags::READ | ProtFlags::WRITE) {
+                            Ok(mapping) if has_form(mapping.get()) => return Ok(mapping),
+                            _ if record_lock(&maker, libc::F_WRLCK, BYTE_OF_MAKER).is_err() => {}
+                            _ if is_at(&maker, path) => return Mapping::create(path, prepare),
+                            _ => {}
+                        }
                     }
                     Err(TryLockError::Error(error)) => return Err(error),
-                    // Somebody makes it anew just now, or has done so.
-                    Ok(()) | Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                    Ok(()) | Err(TryLockError::WouldBlock) => {}
                 },
             }
+            // Somebody makes it anew just now, or has done so.
+            std::thread::sleep(Duration::from_millis(1));
             if Instant::now() >= end {
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process keeps it locked"));
             }
@@ -167,6 +171,9 @@ impl<T: Shared> Drop for Mapping<T> {
         let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), size_of::<T>()) };
     }
 }
+
+/// The byte that is locked by whoever makes a file anew in which old workers of another release take part.
+const BYTE_OF_MAKER: usize = 1 << 40;
 
 /// How long it is tried to get at a file that another process has locked.
 const PATIENCE: Duration = Duration::from_secs(2);

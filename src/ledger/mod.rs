@@ -44,6 +44,8 @@ pub use snapshot::{ConnectionNow, Mark, PathNow, Series, ServerNow, Snapshot, Wo
 use sticky::StickyTable;
 pub use turns::Turn;
 
+use crate::profile::parameter::{MOST_CONNECTIONS, MOST_SERVER_CONNECTIONS};
+
 /// The most workers at once, of all generations and web servers.
 pub const WORKERS: usize = 2048;
 /// The most servers that one ledger ever hears of.
@@ -51,9 +53,9 @@ pub const SERVERS: usize = 256;
 /// The most application paths that one ledger ever hears of.
 pub const PATHS: usize = 512;
 /// The most connections of all workers to all servers: the ceiling of `MAX_CONNECTIONS`.
-pub const CONNECTIONS: usize = 8192;
+pub const CONNECTIONS: usize = MOST_CONNECTIONS as usize;
 /// The ceiling of `Maximum_Server_Connections`; a server without a maximum has that of all.
-pub const PLACES: usize = 4096;
+pub const PLACES: usize = MOST_SERVER_CONNECTIONS as usize;
 /// The most requests of sessions that are counted at once; there may be far more sessions. See [`Turn::Free`].
 const TURNS: usize = 16 * 1024;
 
@@ -284,11 +286,12 @@ fn prepare(layout: &Layout) {
     layout.magic.store(MAGIC, Ordering::Release);
 }
 
-/// The file of the ledger of a CSP.ini: its path with dashes, so that an administrator recognises it.
+/// The file of the ledger of a CSP.ini: its path with dashes, so that an administrator recognises it; a dash of its own is
+/// written `%2d`, so that no two files have one ledger.
 pub fn path_of(csp_ini: &Path, directory: &Path) -> PathBuf {
     let whole = std::fs::canonicalize(csp_ini).unwrap_or_else(|_| csp_ini.to_owned());
     let whole = whole.to_string_lossy();
-    let name = whole.trim_start_matches('/').replace('/', "-");
+    let name = whole.trim_start_matches('/').replace('%', "%25").replace('-', "%2d").replace('/', "-");
     let name = match name.len() {
         ..=180 => name,
         _ => format!("{:016x}", key_of(&whole)),

@@ -1,12 +1,13 @@
 //! The ledger among real processes that are killed at any instruction.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use fastrand::Rng;
-use sclera::ledger::{InsteadOf, Ledger, Limits, Member};
+use sclera::ledger::{InsteadOf, Ledger, Limits, Member, path_of};
 use sclera_tests::apache::{Apache, Mpm};
 use sclera_tests::nginx::Nginx;
 use sclera_tests::process::wait_until;
@@ -146,17 +147,32 @@ fn threads_of_one_process_that_join_reclaim_and_leave_do_not_take_each_others_ro
 #[test]
 fn whoever_comes_in_the_same_instant_finds_one_ledger() {
     for round in 0..10 {
-        let directory = tempfile::tempdir().unwrap();
-        let mut workers: Vec<Worker> =
-            (0..6).map(|worker| Worker::start(directory.path(), 10 * round + worker)).collect();
-        workers.iter_mut().for_each(Worker::gets_on);
-        for worker in &workers {
-            let maps = std::fs::read_to_string(format!("/proc/{}/maps", worker.child.id())).unwrap();
-            let ledgers: Vec<_> = maps.lines().filter(|line| line.contains(".ledger")).collect();
-            assert!(!ledgers.is_empty() && ledgers.iter().all(|line| !line.ends_with("(deleted)")), "{ledgers:?}");
-        }
-        workers.into_iter().for_each(Worker::kill);
+        come_in_the_same_instant(tempfile::tempdir().unwrap().path(), round);
     }
+}
+
+#[test]
+fn whoever_comes_in_the_same_instant_finds_one_ledger_beside_old_workers_of_another_release() {
+    for round in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("run");
+        std::fs::create_dir(&run).unwrap();
+        let mut old = File::create(path_of(&directory.path().join("CSP.ini"), &run)).unwrap();
+        old.write_all(b"smaller").unwrap();
+        old.lock_shared().unwrap();
+        come_in_the_same_instant(directory.path(), round);
+    }
+}
+
+fn come_in_the_same_instant(directory: &Path, round: u64) {
+    let mut workers: Vec<Worker> = (0..6).map(|worker| Worker::start(directory, 10 * round + worker)).collect();
+    workers.iter_mut().for_each(Worker::gets_on);
+    for worker in &workers {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", worker.child.id())).unwrap();
+        let ledgers: Vec<_> = maps.lines().filter(|line| line.contains(".ledger")).collect();
+        assert!(!ledgers.is_empty() && ledgers.iter().all(|line| !line.ends_with("(deleted)")), "{ledgers:?}");
+    }
+    workers.into_iter().for_each(Worker::kill);
 }
 
 #[test]
