@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sclera::profile::edit::{Change, Document, EditError};
 use sclera::profile::parameter::{Kind, Parameter, SectionKind, Verdict};
-use sclera::profile::{store, to_store};
+use sclera::profile::{Environment, effective, listed, store, to_store};
 
 use crate::{Config, Outcome, complain};
 
@@ -103,8 +103,15 @@ pub(crate) fn set_value(
     let kind = SectionKind::of(section);
     let row = Parameter::find(kind, key);
     let mut outcome = Outcome::Well;
+    let is_index = matches!(kind, SectionKind::ServerIndex | SectionKind::ApplicationIndex);
     match row.map(|row| (row, row.check(value))) {
-        None if !matches!(kind, SectionKind::ServerIndex | SectionKind::ApplicationIndex) => {
+        None if is_index && listed(value).is_none() && !force => {
+            return complain(
+                err,
+                [format!("{key}: the value is neither Enabled nor Disabled; write one of them, or add --force")],
+            );
+        }
+        None if !is_index => {
             writeln!(err, "sclera: {key} is not a known setting of [{section}]; it is set, and has no effect")?;
             outcome = Outcome::Warned;
         }
@@ -126,8 +133,39 @@ pub(crate) fn set_value(
     let key = row.filter(|row| !row.key.ends_with("<n>")).map_or(key, |row| row.key);
     let secret = row.is_some_and(|row| row.kind == Kind::Secret);
     let shown = if secret { "(hidden)" } else { value };
-    save(file, |document| document.set(section, key, stored), &format!("[{section}] {key}={shown}"), out, err)
-        .map(|saved| saved.max(outcome))
+    let saved = save(
+        file,
+        |document| document.set(section, key, stored),
+        &format!("[{section}] {key}={shown}"),
+        out,
+        &mut *err,
+    )?;
+    if saved == Outcome::Well && has_no_effect(file, section, key, err)? {
+        outcome = outcome.max(Outcome::Warned);
+    }
+    Ok(saved.max(outcome))
+}
+
+/// Says why a line of CSP.ini that was just set does not count, if it does not.
+fn has_no_effect(file: &Path, section: &str, key: &str, err: &mut dyn Write) -> io::Result<bool> {
+    // What keeps the file from being read is told by `sclera check`.
+    let Ok(settings) = effective(file, &Environment::of_process()) else { return Ok(false) };
+    let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
+    let in_force = settings.iter().find(|it| is(&it.section, section) && is(&it.key, key));
+    if let Some(origin) = in_force.and_then(|it| it.origin.as_ref()).filter(|origin| *origin.file != *file) {
+        writeln!(err, "sclera: {origin} counts instead; change or remove it there")?;
+        return Ok(true);
+    }
+    let (index, name) = match SectionKind::of(section) {
+        SectionKind::Server => ("SYSTEM_INDEX", section),
+        SectionKind::Application => ("APP_PATH_INDEX", section.split_once(':').map_or(section, |(_, path)| path)),
+        _ => return Ok(false),
+    };
+    if !settings.iter().any(|it| is(&it.section, index) && is(&it.key, name)) {
+        // No warning: whoever makes a server writes one line after the other.
+        writeln!(err, "sclera: [{section}] is not used before [{index}] has a line {name}=Enabled")?;
+    }
+    Ok(false)
 }
 
 /// Removes a key or a section.
@@ -159,6 +197,12 @@ pub fn add_server(options: &AddServer, out: &mut dyn Write, err: &mut dyn Write)
     lines.extend(options.certificate.as_ref().map(|file| ("SSLCC_Certificate_File", path(file))));
     lines.extend(options.key.as_ref().map(|file| ("SSLCC_Certificate_Key_File", path(file))));
     lines.extend(options.user.as_ref().map(|user| ("Username", user.clone())));
+    for (key, value) in &lines {
+        let Some(row) = Parameter::find(SectionKind::Server, key) else { continue };
+        if let Verdict::Wrong(reason) = row.check(value) {
+            return complain(err, [format!("{key}={value} {reason}; {}", row.expected())]);
+        }
+    }
     add(&options.config.path(), name, ("SYSTEM_INDEX", name), &lines, out, err)
 }
 
@@ -167,9 +211,19 @@ pub fn add_path(options: &AddPath, out: &mut dyn Write, err: &mut dyn Write) -> 
     if !options.path.starts_with('/') {
         return complain(err, [format!("{} is not a path; begin it with /", options.path)]);
     }
+    let file = options.config.path();
+    let known = effective(&file, &Environment::of_process()).unwrap_or_default();
+    if !known.iter().any(|it| it.section.eq_ignore_ascii_case(&options.server)) {
+        let message = format!(
+            "there is no server {} in {}; add it first, with `sclera add-server`",
+            options.server,
+            file.display()
+        );
+        return complain(err, [message]);
+    }
     let section = format!("APP_PATH:{}", options.path);
     let lines = [("Default_Server", options.server.clone())];
-    add(&options.config.path(), &section, ("APP_PATH_INDEX", &options.path), &lines, out, err)
+    add(&file, &section, ("APP_PATH_INDEX", &options.path), &lines, out, err)
 }
 
 fn add(
@@ -285,6 +339,43 @@ mod tests {
             assert_eq!(code, ExitCode::from(expected), "{out}");
             assert!(out.contains(says), "{out}");
         }
+    }
+
+    #[test]
+    fn what_would_make_the_file_unusable_is_not_written() {
+        for (command, says) in [
+            (&["set", "FILE", "SYSTEM_INDEX", "LOCAL", "Yes"][..], "neither Enabled nor Disabled"),
+            (
+                &["add-server", "--config", "FILE", "NEW", "--address", "db", "--port", "0"],
+                "TCP_Port=0 is not a TCP port",
+            ),
+            (&["add-server", "--config", "FILE", "NEW", "--address", "a b"], "is neither a name nor an address"),
+            (&["add-path", "--config", "FILE", "/x", "--server", "GHOST"], "there is no server GHOST in "),
+        ] {
+            let (file, out, code) = run(&[command]);
+            assert_eq!((file.as_str(), code), (FILE, ExitCode::from(2)), "{out}");
+            assert!(out.contains(says), "{out}");
+        }
+    }
+
+    #[test]
+    fn whoever_sets_what_does_not_count_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("CSP.ini");
+        std::fs::write(&file, FILE).unwrap();
+        std::fs::create_dir(directory.path().join("CSP.ini.d")).unwrap();
+        std::fs::write(directory.path().join("CSP.ini.d/10.ini"), "[LOCAL]\nTCP_Port=4444\n").unwrap();
+        let set = |section: &str, key: &str, value: &str| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let words = ["sclera", "set", file.to_str().unwrap(), section, key, value].map(str::to_owned);
+            let code = crate::run(words, &mut out, &mut err);
+            (code, String::from_utf8(err).unwrap())
+        };
+        let (code, told) = set("LOCAL", "TCP_Port", "5555");
+        assert!(code == ExitCode::from(1) && told.contains("10.ini:2 [LOCAL] TCP_Port counts instead"), "{told}");
+        let (code, told) = set("LOCL", "TCP_Port", "1972");
+        assert!(code == ExitCode::SUCCESS && told.contains("[SYSTEM_INDEX] has a line LOCL=Enabled"), "{told}");
+        assert_eq!(set("LOCAL", "Ip_Address", "b"), (ExitCode::SUCCESS, String::new()));
     }
 
     #[test]

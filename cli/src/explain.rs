@@ -22,6 +22,10 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
         Ok(loaded) => loaded.profile,
         Err(findings) => return complain(err, findings),
     };
+    let is_url = |scheme: &str| options.url.get(..scheme.len()).is_some_and(|it| it.eq_ignore_ascii_case(scheme));
+    if !options.url.starts_with('/') && !is_url("http://") && !is_url("https://") {
+        return complain(err, [format!("{:?} is neither a path nor a URL; begin it with / or http://", options.url)]);
+    }
     let explanation = profile.explain(&options.url);
     for step in &explanation.steps {
         writeln!(out, "{step}")?;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
+use sclera::doctor::ready;
 use sclera::identity::{Facts, Identity, credential};
 use sclera::profile::store::write_like;
-use sclera::profile::{Environment, Profile, Security, Server};
+use sclera::profile::{Environment, Origin, Profile, Security, Server};
 use sclera::terminal::wrapped;
 use sclera::trial;
 use serde_json::json;
 
-use crate::{Config, Outcome, complain, errors_of, ready};
+use crate::{Config, Outcome, complain, errors_of};
 
 /// The commands below `sclera identity`.
 #[derive(Debug, Subcommand)]
@@ -194,7 +195,7 @@ fn stage(server: Server, options: &Stage, out: &mut dyn Write, err: &mut dyn Wri
             ["nothing was replaced, since the superserver was not reached or refused; --untested does it all the same"],
         );
     }
-    for (done, Replacement { new, place }) in replacements.iter().enumerate() {
+    for (done, Replacement { new, place, .. }) in replacements.iter().enumerate() {
         if let Err(reason) = replace(new, place) {
             // A mixed set would not survive the next restart of the web server.
             let undone = replacements[..done].iter().all(|it| put_back(&it.place).is_ok());
@@ -212,6 +213,8 @@ fn stage(server: Server, options: &Stage, out: &mut dyn Write, err: &mut dyn Wri
 
 /// A new file, and the one that it takes the place of.
 struct Replacement {
+    /// The option that names it.
+    option: &'static str,
     new: PathBuf,
     /// Where the setting's path leads to.
     place: PathBuf,
@@ -223,12 +226,12 @@ fn replacements(server: &Server, options: &Stage) -> Result<Vec<Replacement>, St
     let (Some(certificate), Some(key)) = (&tls.certificate_file, &tls.key_file) else {
         return Err("the profile names no certificate and key to replace; use sclera setup mtls".to_owned());
     };
-    let one = |new: &Path, place: &Path| match (std::path::absolute(new), place.canonicalize()) {
-        (Ok(new), Ok(place)) => Ok(Replacement { new, place }),
+    let one = |option, new: &Path, place: &Path| match (std::path::absolute(new), place.canonicalize()) {
+        (Ok(new), Ok(place)) => Ok(Replacement { option, new, place }),
         (_, Err(error)) => Err(format!("{} cannot be replaced: {error}", place.display())),
         (Err(error), _) => Err(format!("{}: {error}", new.display())),
     };
-    let mut all = vec![one(&options.certificate, &certificate.value)?];
+    let mut all = vec![one("--certificate", &options.certificate, &certificate.value)?];
     let together = key.value.canonicalize().is_ok_and(|key| key == all[0].place);
     match &options.key {
         Some(_) if together => {
@@ -237,11 +240,11 @@ fn replacements(server: &Server, options: &Stage) -> Result<Vec<Replacement>, St
                 "{file} holds certificate and key; give one file with both as --certificate, no --key"
             ));
         }
-        Some(file) => all.push(one(file, &key.value)?),
+        Some(file) => all.push(one("--key", file, &key.value)?),
         None => {}
     }
     match (&options.ca, &tls.ca_file) {
-        (Some(file), Some(ca)) => all.push(one(file, &ca.value)?),
+        (Some(file), Some(ca)) => all.push(one("--ca", file, &ca.value)?),
         (Some(_), None) => return Err("the profile names no CA file to replace".to_owned()),
         (None, _) => {}
     }
@@ -257,6 +260,12 @@ fn with_files(server: &Server, replacements: &[Replacement]) -> Server {
         let replacement = replacements.iter().find(|it| place.as_ref().is_ok_and(|place| *place == it.place));
         if let Some(replacement) = replacement {
             setting.value = replacement.new.clone();
+            // It is not CSP.ini's line that names this file.
+            setting.origin = setting.origin.take().map(|origin| Origin {
+                file: Path::new(replacement.option).into(),
+                line: None,
+                ..origin
+            });
         }
     }
     staged

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use sclera::profile::parameter::{Kind, Parameter, SectionKind, Verdict};
 use sclera::profile::{Environment, effective};
 
 use crate::{Config, Outcome, complain};
@@ -19,7 +20,7 @@ pub struct Options {
     pub section: Option<String>,
 }
 
-/// Prints the settings as sections, as a CSP.ini has them.
+/// Prints the settings as sections, as a CSP.ini has them. The outcome is a warning if a value is not used as it stands.
 pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
     let path = options.config.path();
     let mut settings = match effective(&path, &Environment::of_process()) {
@@ -33,6 +34,7 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
         }
     }
     let mut current = None;
+    let mut outcome = Outcome::Well;
     for setting in &settings {
         if current != Some(&setting.section) {
             let blank = if current.is_some() { "\n" } else { "" };
@@ -40,6 +42,13 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
             current = Some(&setting.section);
         }
         let line = format!("{}={}", setting.key, setting.value);
+        let row = Parameter::find(SectionKind::of(&setting.section), &setting.key);
+        if let (Some(row), Some(origin)) = (row.filter(|row| row.kind != Kind::Secret), &setting.origin)
+            && let Verdict::Adjusted(reason) | Verdict::Wrong(reason) = row.check(&setting.value)
+        {
+            writeln!(err, "sclera: {origin}={} {reason}", setting.value)?;
+            outcome = Outcome::Warned;
+        }
         match (&setting.origin, options.origin) {
             (_, false) => writeln!(out, "{line}")?,
             (None, true) => writeln!(out, "{line:<50} # default")?,
@@ -49,5 +58,5 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
             }
         }
     }
-    Ok(Outcome::Well)
+    Ok(outcome)
 }
