@@ -33,7 +33,7 @@ use crate::pool::health::Event;
 use crate::pool::plan::Plan;
 use crate::pool::wake::Sleeper;
 use crate::pool::worker::Worker;
-use crate::pool::{Acquire, Lease, Permit, Pool, Serving, SessionTurn};
+use crate::pool::{Acquire, Asked, Lease, Permit, PlaceInLine, Pool, Serving, SessionTurn};
 use crate::profile::Probe;
 use crate::status::probe;
 use crate::wire::conversation::handle_number;
@@ -109,6 +109,8 @@ enum State {
         pool: Arc<Pool>,
         session: SessionKey,
         until: Instant,
+        /// `None` before it has asked.
+        place: Option<PlaceInLine>,
     },
     Acquire(Acquire),
     /// A management page is asked for, which no server answers.
@@ -402,14 +404,23 @@ impl Exchange {
                 RequestBody::Inline { missing: 1.., .. } => Ok((State::CollectBody, Some(Step::NeedBody))),
                 _ => Ok((self.choose_server(now)?, None)),
             },
-            State::AwaitTurn { pool, session, until } => match pool.take_turn(session.0.get(), &self.waker) {
-                Some(turn) => {
-                    self.turn = Some(turn);
-                    Ok((State::Acquire(Acquire::start(pool, now)), None))
+            State::AwaitTurn { pool, session, until, place } => {
+                match pool.take_turn(session.0.get(), &self.waker, place) {
+                    Asked::Taken(turn) => {
+                        self.turn = Some(turn);
+                        Ok((State::Acquire(Acquire::start(pool, now)), None))
+                    }
+                    Asked::Wait(_) if now >= until => {
+                        Err(pool.failure(Code::SessionBusy, "its session had no connection to spare"))
+                    }
+                    Asked::Wait(place) => {
+                        Ok((State::AwaitTurn { pool, session, until, place: Some(place) }, Some(Step::Wait)))
+                    }
+                    Asked::Full => {
+                        Err(pool.failure(Code::QueueFull, "too many requests wait for a connection of their session"))
+                    }
                 }
-                None if now >= until => Err(pool.failure(Code::SessionBusy, "its session had no connection to spare")),
-                None => Ok((State::AwaitTurn { pool, session, until }, Some(Step::Wait))),
-            },
+            }
             State::Manage(mut managed) => match managed.drive(&self.worker, &self.waker)? {
                 Progress::NeedBody => Ok((State::Manage(managed), Some(Step::NeedBody))),
                 Progress::Wait => Ok((State::Manage(managed), Some(Step::Wait))),
@@ -483,7 +494,7 @@ impl Exchange {
         self.turn = None;
         self.begun = now_ms();
         match self.claims.session {
-            Some(session) => State::AwaitTurn { until: now + pool.server().queue_timeout, pool, session },
+            Some(session) => State::AwaitTurn { until: now + pool.server().queue_timeout, pool, session, place: None },
             None => State::Acquire(Acquire::start(pool, now)),
         }
     }

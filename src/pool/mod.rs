@@ -16,6 +16,7 @@ pub mod configuration;
 pub mod errand;
 mod fresh;
 pub mod health;
+mod lines;
 pub mod names;
 pub mod plan;
 mod probe;
@@ -39,6 +40,8 @@ pub use budget::Budget;
 use choice::{Candidate, Mode};
 use fresh::{Fresh, Named};
 use health::{Admission, Event, Health, Policy, Wish};
+use lines::Lines;
+pub use lines::PlaceInLine;
 use parking_lot::{Mutex, RwLock};
 use rotation::Loaded;
 use rustls::HandshakeKind;
@@ -80,7 +83,7 @@ pub struct Pool {
     log: Log,
     state: Mutex<State>,
     /// Requests that wait because their session has all the connections that it may have.
-    sessions: Mutex<Vec<Waker>>,
+    sessions: Arc<Lines>,
 }
 
 #[derive(Debug, Default)]
@@ -175,8 +178,19 @@ pub struct Serving {
 #[derive(Debug)]
 pub struct SessionTurn {
     pool: Arc<Pool>,
+    session: u64,
     /// `None` if there is nothing to give back.
     number: Option<u32>,
+}
+
+/// What asking for a turn gives.
+#[derive(Debug)]
+pub enum Asked {
+    Taken(SessionTurn),
+    /// The session's turns are all taken, and this is the place in its line. `waker` is woken when it is worth asking again.
+    Wait(PlaceInLine),
+    /// More requests wait than may.
+    Full,
 }
 
 /// Numbers of a pool at one moment.
@@ -221,7 +235,7 @@ impl Pool {
             fresh,
             log,
             state: Mutex::default(),
-            sessions: Mutex::default(),
+            sessions: Arc::default(),
         }))
     }
 
@@ -438,27 +452,45 @@ impl Pool {
         lacking.into_iter().for_each(|lacking| self.member.ask_for_idle(self.row, lacking));
     }
 
-    /// Lets those try again who wait for their own session.
+    /// Lets the first of each session try again who wait for their own session: a turn may have ended in another worker.
     pub fn serve_sessions(&self) {
-        std::mem::take(&mut *self.sessions.lock()).into_iter().for_each(Waker::wake);
+        self.sessions.wake_all();
     }
 
     /// Takes one of the turns of a session; see [`Maximum_Session_Connections`](Server::maximum_session_connections).
-    /// `None`: they are all taken, and `waker` is woken when it is worth asking again.
-    pub fn take_turn(self: &Arc<Pool>, session: u64, waker: &Waker) -> Option<SessionTurn> {
-        let most = self.server.read().maximum_session_connections;
+    /// `place` is what asking before has given.
+    pub fn take_turn(self: &Arc<Pool>, session: u64, waker: &Waker, place: Option<PlaceInLine>) -> Asked {
+        let server = self.server();
         let session = session ^ (self.row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let number = match self.member.take_turn(session, most) {
-            Turn::Taken(number) => Some(number),
-            Turn::Free => None,
-            Turn::Wait => {
-                self.sessions.lock().push(waker.clone());
-                // While requests wait, the caretaker looks more often.
-                self.member.ring();
-                return None;
-            }
+        let take = || {
+            let number = match self.member.take_turn(session, server.maximum_session_connections) {
+                Turn::Taken(number) => Some(number),
+                Turn::Free => None,
+                Turn::Wait => return None,
+            };
+            Some(SessionTurn { pool: self.clone(), session, number })
         };
-        Some(SessionTurn { pool: self.clone(), number })
+        let place = match place {
+            Some(place) => place,
+            None if self.sessions.is_free(session)
+                && let Some(turn) = take() =>
+            {
+                return Asked::Taken(turn);
+            }
+            None => match self.sessions.join(session, waker, server.queue_limit) {
+                Some(place) => place,
+                None => return Asked::Full,
+            },
+        };
+        // Also just after joining: the turn that ended before that has woken nobody.
+        if place.is_first()
+            && let Some(turn) = take()
+        {
+            return Asked::Taken(turn);
+        }
+        // While requests wait, the caretaker looks more often.
+        self.member.ring();
+        Asked::Wait(place)
     }
 
     /// Since when the oldest request waits here.
@@ -468,7 +500,7 @@ impl Pool {
 
     /// Whether requests wait here.
     pub fn has_waiting(&self) -> bool {
-        self.state.lock().lacking.is_some() || !self.sessions.lock().is_empty()
+        self.state.lock().lacking.is_some() || !self.sessions.is_empty()
     }
 
     /// Remembers why no connection could be made.
@@ -837,7 +869,7 @@ impl Drop for SessionTurn {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             self.pool.member.end_turn(number);
-            self.pool.serve_sessions();
+            self.pool.sessions.wake(self.session);
         }
     }
 }

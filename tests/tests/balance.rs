@@ -245,6 +245,29 @@ fn a_session_has_no_more_connections_than_it_may_and_others_do_not_wait_for_it()
 }
 
 #[test]
+fn a_session_that_asks_for_too_much_at_once_is_refused_and_others_are_not() {
+    let gate = Gate::default();
+    let server = gated("A", &gate);
+    let lines = "Maximum_Session_Connections=1\nSclera_Queue_Limit=2";
+    let gateway = one(&csp_ini(&[server.port()], "Disabled", "", lines));
+    let ask = |path: &str| gateway.get_with_cookie(path, "CSPSESSIONID=one");
+    thread::scope(|threads| {
+        let held = threads.spawn(|| ask("/gate").status);
+        gate.wait_for(1);
+        let answers: Vec<_> = (0..5).map(|_| threads.spawn(|| ask("/who"))).collect();
+        // Those who are refused are so at once.
+        eventually("the refusals", || answers.iter().filter(|answer| answer.is_finished()).count() == 3);
+        assert_eq!(who(&gateway.get_with_cookie("/who", "CSPSESSIONID=two")), "A");
+        gate.open();
+        assert_eq!(held.join().unwrap(), 200);
+        let answers = answers.into_iter().map(|answer| answer.join().unwrap());
+        let (well, refused): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.status == 200);
+        assert_eq!(well.len(), 2);
+        assert!(refused.iter().all(|answer| answer.failure == Some(Code::QueueFull)), "{refused:?}");
+    });
+}
+
+#[test]
 fn an_idle_connection_of_one_worker_makes_room_for_a_request_of_another() {
     let server = superserver("A", 0);
     let text = csp_ini(&[server.port()], "Disabled", "", "Maximum_Server_Connections=1");
