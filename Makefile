@@ -106,6 +106,37 @@ modules: programs ## Only the web server modules
 	        INCLUDE_DIR=$(CURDIR)/include || exit 1; \
 	done
 
+PREFIX ?= /usr/local
+
+.PHONY: installable
+installable: ## What `make install` copies: release profile, modules that look for the library in PREFIX/lib
+	@$(MAKE) --no-print-directory PROFILE=release programs
+	@$(MAKE) --no-print-directory PROFILE=release installable-modules
+
+# They must not find the library in this tree, where others than root may write.
+.PHONY: installable-modules
+installable-modules:
+	@for makefile in modules/*/Makefile; do \
+	    $(MAKE) --no-print-directory -C $${makefile%/Makefile} OUT=$(BUILD)/install LIB_DIR=$(LIB_DIR) \
+	        RPATH=$(PREFIX)/lib INCLUDE_DIR=$(CURDIR)/include || exit 1; \
+	done
+
+.PHONY: install
+install: ## Copy library, modules, the sclera command and man pages to PREFIX (/usr/local); as root, after `make installable`
+	@$(MAKE) --no-print-directory PROFILE=release install-files
+	$(if $(DESTDIR),,ldconfig)
+
+.PHONY: install-files
+install-files: TO = $(DESTDIR)$(PREFIX)
+install-files:
+	install -d $(TO)/lib $(TO)/bin $(TO)/include $(TO)/share/man/man1
+	install -m 755 $(LIB_DIR)/libsclera.so $(TO)/lib/libsclera.so.0
+	ln -sf libsclera.so.0 $(TO)/lib/libsclera.so
+	install -m 755 $(BUILD)/install/mod_sclera.so $(BUILD)/install/ngx_http_sclera_module.so $(TO)/lib/
+	install -m 755 $(LIB_DIR)/sclera $(TO)/bin/
+	install -m 644 include/sclera.h $(TO)/include/
+	$(LIB_DIR)/sclera man $(TO)/share/man/man1
+
 .PHONY: host
 host: $(BUILD)/host $(BUILD)/own_socket
 

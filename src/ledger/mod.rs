@@ -44,12 +44,12 @@ pub use snapshot::{ConnectionNow, Mark, PathNow, Series, ServerNow, Snapshot, Wo
 use sticky::StickyTable;
 pub use turns::Turn;
 
-use crate::profile::parameter::{MOST_CONNECTIONS, MOST_SERVER_CONNECTIONS};
+use crate::profile::parameter::{MOST_CONNECTIONS, MOST_SERVER_CONNECTIONS, MOST_SERVERS};
 
 /// The most workers at once, of all generations and web servers.
 pub const WORKERS: usize = 2048;
 /// The most servers that one ledger ever hears of.
-pub const SERVERS: usize = 256;
+pub const SERVERS: usize = MOST_SERVERS;
 /// The most application paths that one ledger ever hears of.
 pub const PATHS: usize = 512;
 /// The most connections of all workers to all servers: the ceiling of `MAX_CONNECTIONS`.

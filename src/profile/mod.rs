@@ -401,6 +401,18 @@ mod tests {
     }
 
     #[test]
+    fn there_may_be_as_many_servers_as_the_workers_can_share() {
+        let servers = |count: usize| {
+            let index: String = (0..count).map(|number| format!("S{number}=Enabled\n")).collect();
+            let sections: String = (0..count).map(|number| format!("[S{number}]\nIp_Address=a\n")).collect();
+            parse(&format!("[SYSTEM_INDEX]\n{index}{sections}"))
+        };
+        assert!(servers(256).is_ok());
+        let findings = servers(257).unwrap_err();
+        assert!(findings[0].to_string().contains("[S256]: is one server too many: there may be 256"), "{findings:?}");
+    }
+
+    #[test]
     fn a_key_that_is_nearly_one_of_the_settings_is_warned_of_in_each_section() {
         let content = "[SYSTEM_INDEX]\nA=Enabled\nB=Enabled\n[A]\nIp_Address=a\nSclera_CRL_Fle=x\nSclera_New=1\n\
                        [B]\nIp_Address=b\nSclera_CRL_Fle=x\n";

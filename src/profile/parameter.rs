@@ -243,6 +243,8 @@ const fn without(reason: &'static str) -> Effect {
     Effect::Without(reason)
 }
 
+/// The most server sections.
+pub const MOST_SERVERS: usize = 256;
 /// The ceiling of `MAX_CONNECTIONS`; the ledger has so many rows.
 pub const MOST_CONNECTIONS: u32 = 8192;
 /// The ceiling of `Maximum_Server_Connections`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::application::{Alternative, Alternatives, MOST_CANDIDATES};
 use super::finding::{Finding, Origin, Setting, Severity};
 use super::layers::{Layers, Section};
-use super::parameter::{self as row, Effect, Inherits, Kind, Parameter, SectionKind, Verdict};
+use super::parameter::{self as row, Effect, Inherits, Kind, MOST_SERVERS, Parameter, SectionKind, Verdict};
 use super::route::Routes;
 use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
@@ -213,6 +213,13 @@ impl<'a> Reader<'a> {
             .iter()
             .filter(|section| SectionKind::of(&section.name) == SectionKind::Server)
             .collect();
+        if let Some(surplus) = sections.get(MOST_SERVERS) {
+            let message =
+                format!("is one server too many: there may be {MOST_SERVERS}, also of those that are disabled");
+            let code = Some(Code::ConfigurationInvalid);
+            let remedy = "remove sections that no path needs";
+            self.findings.push(Finding::at(Severity::Error, code, &surplus.origin, message, remedy));
+        }
         let names: HashSet<String> = sections.iter().map(|section| section.name.to_ascii_lowercase()).collect();
         for (name, (_, origin)) in &index {
             if !names.contains(&name.to_ascii_lowercase()) {
