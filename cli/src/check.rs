@@ -3,8 +3,11 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use sclera::doctor::machine::ThisMachine;
+use sclera::doctor::workers::{self, Worker};
 use sclera::failure::{Code, Failure};
 use sclera::identity::{Identity, credential};
+use sclera::privileges::{Hands, User};
 use sclera::profile::{Environment, Finding, Profile, Quotes, Severity};
 use serde_json::json;
 
@@ -29,8 +32,14 @@ struct Told {
     remedy: String,
 }
 
-/// Prints every finding with its line, and sums them up.
+/// Prints every finding with its line, and sums them up. As root, the TLS files are read as the workers' user.
 pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
+    let workers = workers::find(&ThisMachine).first().map(Worker::account);
+    run_for(workers, options, out)
+}
+
+fn run_for(workers: Option<User>, options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
+    let hands = workers.map_or(Hands::Own, Hands::Workers);
     let path = options.config.path();
     let (profile, findings) = match Profile::load(&path, &Environment::of_process()) {
         Ok(loaded) => (Some(loaded.profile), loaded.notices),
@@ -44,14 +53,28 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
             told.extend(credential(server).warning().map(|it| Told::plain(Severity::Warning, it)));
             // What makes a server unusable is a finding of its own already.
             if server.unusable().is_none() {
-                let checked = Identity::check(server);
-                // The web server's `-t` judges them; the file itself may be right.
+                let checked = match hands.work(|| Identity::check(server)) {
+                    Ok(checked) => checked,
+                    Err(error) => {
+                        let message = format!("the TLS files cannot be looked at as the workers' user: {error}");
+                        told.push(Told::plain(Severity::Warning, message));
+                        continue;
+                    }
+                };
+                // The web server's `-t` judges them; the file itself may be right, and made for another machine.
                 told.extend(checked.errors.iter().chain(&checked.warnings).map(Told::of_failure));
                 told.extend(checked.alarms.into_iter().map(|it| Told::plain(Severity::Warning, it)));
                 told.extend(checked.notices.into_iter().map(|it| Told::plain(Severity::Notice, it)));
-                logins.push(format!("server {}: logs in by {}", server.name, credential(server).name()));
+                logins.push(match checked.errors.first() {
+                    None => format!("server {}: logs in by {}", server.name, credential(server).name()),
+                    Some(first) => format!("server {}: answers 503 {} with these files", server.name, first.code),
+                });
             }
         }
+    }
+    if profile.as_ref().is_some_and(|profile| !profile.servers.iter().any(|server| server.enabled)) {
+        let message = "no server is enabled: every request is answered with 503";
+        told.push(Told::plain(Severity::Warning, message.to_owned()));
     }
     let outcome = match told.iter().map(|it| it.severity).max() {
         None | Some(Severity::Notice) => Outcome::Well,
@@ -83,9 +106,9 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
 impl Told {
     fn of_finding(finding: Finding) -> Told {
         let what = match (&finding.section, &finding.key, &finding.value) {
-            (Some(section), Some(key), Some(value)) => format!("[{section}] {key}={value} "),
-            (Some(section), Some(key), None) => format!("[{section}] {key} "),
-            (Some(section), None, _) => format!("[{section}] "),
+            (Some(section), Some(key), Some(value)) => format!("[{section}] {key}={}: ", cut(value)),
+            (Some(section), Some(key), None) => format!("[{section}] {key}: "),
+            (Some(section), None, _) => format!("[{section}]: "),
             (None, ..) => String::new(),
         };
         Told {
@@ -150,6 +173,15 @@ impl Told {
     }
 }
 
+/// The beginning of a value; the quoted line has more of it.
+fn cut(value: &str) -> String {
+    const LONGEST: usize = 120;
+    match value.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
 /// Control characters of a file must not reach a terminal.
 fn one_line(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
@@ -173,7 +205,7 @@ mod tests {
         let path = directory.path().join("CSP.ini");
         std::fs::write(&path, content).unwrap();
         let mut out = Vec::new();
-        let outcome = run(&Options { config: Config { config: path }, json }, &mut out).unwrap();
+        let outcome = run_for(None, &Options { config: Config { config: path }, json }, &mut out).unwrap();
         (outcome, String::from_utf8(out).unwrap())
     }
 
@@ -184,7 +216,7 @@ mod tests {
             (
                 format!("{SERVER}TCP_Port=1\nTCP_Port=2\n"),
                 Outcome::Warned,
-                "CSP.ini:6:1: warning: [A] TCP_Port replaces",
+                "CSP.ini:6:1: warning: [A] TCP_Port: replaces",
             ),
             (
                 format!("{SERVER}TCP_Port=x\n"),
@@ -196,6 +228,12 @@ mod tests {
                 Outcome::Warned,
                 "warning: SCLERA-121",
             ),
+            (
+                format!("{SERVER}Connection_Security_Level=10\nSSLCC_CA_Certificate_File=none\n"),
+                Outcome::Warned,
+                "server A: answers 503 SCLERA-121 with these files",
+            ),
+            (SERVER.replace("Enabled", "Disabled"), Outcome::Warned, "no server is enabled"),
             ("[SYSTEM_INDEX]\nA=Enabled\n[A]\n".to_owned(), Outcome::Warned, "answers 503"),
             (format!("[SYSTEM]\nDefault_Server=B\n{SERVER}"), Outcome::Warned, "no section of that name"),
         ] {
@@ -235,7 +273,7 @@ mod tests {
         for file in std::fs::read_dir(directory).unwrap() {
             let config = Config { config: file.unwrap().path() };
             let mut out = Vec::new();
-            let outcome = run(&Options { config, json: false }, &mut out).unwrap();
+            let outcome = run_for(None, &Options { config, json: false }, &mut out).unwrap();
             assert!(outcome < Outcome::Failed, "{}", String::from_utf8_lossy(&out));
         }
     }
