@@ -41,8 +41,6 @@ pub enum Level {
 pub mod kinds {
     /// The gateway has been opened.
     pub const START_UP: &str = "WebGateway.StartUp";
-    /// A worker process has begun or ended.
-    pub const INITIALIZE: &str = "WebGateway.Initialize";
     /// CSP.ini: read, wrong, changed.
     pub const CONFIGURATION: &str = "WebGateway.Configuration";
     /// Certificates and keys.

@@ -171,11 +171,6 @@ impl InCall {
         write_message(out, self.server_sequence(), 0, Code::INVOKE, |out| answer.write(out));
     }
 
-    /// Whether no byte of the answer, nor of anything the server started, has arrived since the last event was told.
-    pub fn is_between_messages(&self) -> bool {
-        self.header_have == 0 && self.frame.is_none()
-    }
-
     /// The connection at rest again, after [`Event::Finished`] or [`Event::Failed`].
     pub fn into_conversation(self) -> Conversation {
         self.conversation

@@ -1,7 +1,7 @@
 //! A raw HTTP/1.1 client: it sends what it is told, byte for byte, and says exactly what came back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 
 use crate::process::PATIENCE;
 
@@ -133,12 +133,6 @@ impl Client {
     /// Whether the web server has closed the connection and nothing is left to read.
     pub fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.fill()
-    }
-
-    /// No more will be sent.
-    pub fn close_write(&mut self) -> &mut Client {
-        self.stream.shutdown(Shutdown::Write).expect("an open socket");
-        self
     }
 
     fn exactly(&mut self, length: u64, take: &mut impl FnMut(&[u8])) -> bool {

@@ -85,11 +85,6 @@ impl Nginx {
         wait_until(|| self.error_log().contains(text).then_some(())).is_some()
     }
 
-    /// Asks it to end gracefully, and does not wait.
-    pub fn quit(&self) {
-        self.server.signal(Signal::QUIT);
-    }
-
     fn refusals(&self) -> usize {
         self.error_log().lines().filter(|line| line.contains("[emerg]")).count()
     }
