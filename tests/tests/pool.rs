@@ -10,6 +10,7 @@ use sclera::connection::wait_for;
 use sclera::exchange::request::BodyLength;
 use sclera::failure::Code;
 use sclera::pool::{Acquire, Lease};
+use sclera::wire::frame::Code as MessageCode;
 use sclera_superserver::{Options, Running, Superserver};
 use sclera_tests::gateway::Gateway;
 use sclera_tests::peer;
@@ -219,6 +220,22 @@ fn idle_connections_end_but_for_the_minimum() {
     assert_eq!(gateway.counts().open, 3);
     eventually("idle closing", || gateway.counts().open == 1);
     assert_eq!(gateway.get("/csp/demo/status/200").status, 200);
+}
+
+#[test]
+fn whoever_stops_logs_out_of_its_idle_connections() {
+    let (told, tells) = std::sync::mpsc::channel();
+    let port = peer::listen(move |stream| {
+        let mut server = peer::Superserver::new(stream);
+        let Some(call) = server.await_call() else { return };
+        server.give_back(&call, OK);
+        let _ = told.send(server.message().map(|message| message.code));
+    });
+    let gateway = Gateway::local(&format!("TCP_Port={port}"));
+    assert_eq!(gateway.get("/").status, 200);
+    drop(gateway);
+    let last = tells.recv_timeout(Duration::from_secs(20)).expect("the end of the connection");
+    assert_eq!(last, Some(MessageCode::DISCONNECT), "it says goodbye before it closes");
 }
 
 #[test]
