@@ -7,7 +7,7 @@ use sclera::doctor::machine::ThisMachine;
 use sclera::doctor::workers::{self, Worker};
 use sclera::failure::{Code, Failure};
 use sclera::identity::{Identity, credential};
-use sclera::privileges::{Hands, User};
+use sclera::privileges::Hands;
 use sclera::profile::{Environment, Finding, Profile, Quotes, Severity};
 use serde_json::json;
 
@@ -34,12 +34,13 @@ struct Told {
 
 /// Prints every finding with its line, and sums them up. As root, the TLS files are read as the workers' user.
 pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
-    let workers = workers::find(&ThisMachine).first().map(Worker::account);
-    run_for(workers, options, out)
+    let workers = workers::find(&ThisMachine);
+    run_for(workers.first().filter(|_| rustix::process::geteuid().is_root()), options, out)
 }
 
-fn run_for(workers: Option<User>, options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
-    let hands = workers.map_or(Hands::Own, Hands::Workers);
+fn run_for(reader: Option<&Worker>, options: &Options, out: &mut dyn Write) -> io::Result<Outcome> {
+    let hands = reader.map_or(Hands::Own, |reader| Hands::Workers(reader.account()));
+    let read_as = reader.map(|reader| format!(", read as {}", reader.user)).unwrap_or_default();
     let path = options.config.path();
     let (profile, findings) = match Profile::load(&path, &Environment::of_process()) {
         Ok(loaded) => (Some(loaded.profile), loaded.notices),
@@ -67,7 +68,9 @@ fn run_for(workers: Option<User>, options: &Options, out: &mut dyn Write) -> io:
                 told.extend(checked.notices.into_iter().map(|it| Told::plain(Severity::Notice, it)));
                 logins.push(match checked.errors.first() {
                     None => format!("server {}: logs in by {}", server.name, credential(server).name()),
-                    Some(first) => format!("server {}: answers 503 {} with these files", server.name, first.code),
+                    Some(first) => {
+                        format!("server {}: answers 503 {} with these files{read_as}", server.name, first.code)
+                    }
                 });
             }
         }

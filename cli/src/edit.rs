@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sclera::profile::edit::{Change, Document, EditError};
 use sclera::profile::parameter::{Kind, Parameter, SectionKind, Verdict};
-use sclera::profile::{Environment, effective, listed, store, to_store};
+use sclera::profile::{Environment, effective, listed, more_than_an_address, store, to_store};
 
 use crate::{Config, Outcome, complain};
 
@@ -197,6 +197,9 @@ pub fn add_server(options: &AddServer, out: &mut dyn Write, err: &mut dyn Write)
     lines.extend(options.certificate.as_ref().map(|file| ("SSLCC_Certificate_File", path(file))));
     lines.extend(options.key.as_ref().map(|file| ("SSLCC_Certificate_Key_File", path(file))));
     lines.extend(options.user.as_ref().map(|user| ("Username", user.clone())));
+    if let Some(what) = more_than_an_address(&options.address) {
+        return complain(err, [format!("{} {what}; give the name or address alone, and --port", options.address)]);
+    }
     for (key, value) in &lines {
         let Some(row) = Parameter::find(SectionKind::Server, key) else { continue };
         if let Verdict::Wrong(reason) = row.check(value) {
@@ -350,6 +353,7 @@ mod tests {
                 "TCP_Port=0 is not a TCP port",
             ),
             (&["add-server", "--config", "FILE", "NEW", "--address", "a b"], "is neither a name nor an address"),
+            (&["add-server", "--config", "FILE", "NEW", "--address", "db:1972"], "db:1972 has a port"),
             (&["add-path", "--config", "FILE", "/x", "--server", "GHOST"], "there is no server GHOST in "),
         ] {
             let (file, out, code) = run(&[command]);

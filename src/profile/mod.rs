@@ -67,7 +67,7 @@ pub use route::{Route, management_place, routing_path};
 pub use secret::{Secret, Unusable, to_store};
 pub use server::{KeyType, PKCS11_SCHEME, PinnedKey, Security, Server, TlsRange, TlsSettings, Verification};
 pub use users::UsersFile;
-pub use value::listed;
+pub use value::{listed, more_than_an_address};
 
 use crate::event_log;
 use crate::privileges::User;

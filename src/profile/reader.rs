@@ -14,8 +14,8 @@ use super::secret::Secret;
 use super::server::{PKCS11_SCHEME, Security, Server, TlsRange, TlsSettings};
 use super::value::{
     Read, address, alternative, alternatives_for, balance, bytes, clients, flag, key_type, listed, management_password,
-    number, pinned_key, port, role, seconds, secret, security, status, switch, text_value, tls_version, tls_versions,
-    url_path, verification, word, words,
+    more_than_an_address, number, pinned_key, port, role, seconds, secret, security, status, switch, text_value,
+    tls_version, tls_versions, url_path, verification, word, words,
 };
 use super::{Application, Loaded, Management, ManagementPassword, Mark, Monitoring, Profile, System};
 use crate::event_log;
@@ -731,18 +731,4 @@ fn in_order(findings: &mut [Finding], main: &Arc<Path>) {
             .then_with(|| one.file.cmp(&other.file))
             .then(place(one).1.cmp(&place(other).1))
     });
-}
-
-/// What an address holds that belongs elsewhere; a look-up of such a name fails.
-fn more_than_an_address(value: &str) -> Option<&'static str> {
-    let holds_port = || value.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if value.contains('/') {
-        Some("is a URL and not an address")
-    } else if value.contains(['"', '\'']) {
-        Some("has quotation marks, which belong to the value")
-    } else if holds_port() {
-        Some("has a port, which belongs into TCP_Port")
-    } else {
-        None
-    }
 }

@@ -98,6 +98,20 @@ pub(super) fn address(value: &str, _: &Parameter) -> Read<String> {
     Read::Good(bare.to_owned())
 }
 
+/// What an address holds that belongs elsewhere; a look-up of such a name fails.
+pub fn more_than_an_address(value: &str) -> Option<&'static str> {
+    let holds_port = || value.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if value.contains('/') {
+        Some("is a URL and not an address")
+    } else if value.contains(['"', '\'']) {
+        Some("has quotation marks, which belong to the value")
+    } else if holds_port() {
+        Some("has a port, which belongs into TCP_Port")
+    } else {
+        None
+    }
+}
+
 pub(super) fn port(value: &str, _: &Parameter) -> Read<u16> {
     match value.parse() {
         Ok(port) if port > 0 => Read::Good(port),
