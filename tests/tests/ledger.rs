@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use fastrand::Rng;
-use sclera::ledger::{InsteadOf, Ledger, Limits, Member, path_of};
+use sclera::ledger::{InsteadOf, Ledger, Limits, Member, Turn, path_of};
 use sclera_tests::apache::{Apache, Mpm};
 use sclera_tests::nginx::Nginx;
 use sclera_tests::process::wait_until;
@@ -46,7 +46,7 @@ impl Worker {
 }
 
 #[test]
-fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
+fn no_seat_has_two_holders_no_session_too_many_turns_and_none_is_lost_however_workers_are_killed() {
     let directory = tempfile::tempdir().unwrap();
     let (ledger, why) = Ledger::of(&directory.path().join("CSP.ini"), &directory.path().join("run")).unwrap();
     assert!(why.is_none(), "{why:?}");
@@ -76,6 +76,10 @@ fn no_seat_has_two_holders_and_none_is_lost_however_workers_are_killed() {
     assert_eq!(now.servers.iter().map(|server| server.queued).sum::<u32>(), 0);
     let lost = now.tallies.iter().find(|(tally, _)| *tally == sclera::ledger::Tally::WorkersLost);
     assert_eq!(lost.map(|(_, count)| *count), Some(KILLS as u64 + WORKERS), "each was found once");
+    for session in 0..2 {
+        let turns = [0; 2].map(|_| member.take_turn(session, 2));
+        assert!(turns.iter().all(|turn| matches!(turn, Turn::Taken(_))), "all are free: {turns:?}");
+    }
     for (server, most) in servers.into_iter().zip([3, 2]) {
         assert!(member.next_in_turn(server, InsteadOf::Nothing).is_none());
         let limits = Limits { server: Some(most), all: 4 };
