@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::*;
 
 const TWO: Limits = Limits { server: Some(2), all: 3 };
@@ -192,6 +194,14 @@ fn a_named_ledger_is_found_by_its_file_and_one_that_cannot_be_made_has_no_name()
 
     let (nameless, why) = Ledger::of(&csp_ini, Path::new("/proc/none")).unwrap();
     assert!(nameless.path().is_none() && why.is_some());
+}
+
+#[test]
+fn no_two_files_have_one_ledger() {
+    let of = |csp_ini: &str| path_of(Path::new(csp_ini), Path::new("/run/sclera"));
+    assert_eq!(of("/opt/webgateway/bin/CSP.ini"), Path::new("/run/sclera/opt-webgateway-bin-CSP.ini.ledger"));
+    let alike = ["/a-b/CSP.ini", "/a/b/CSP.ini", "/a/-b/CSP.ini", "/a-/b/CSP.ini", "/a%2db/CSP.ini"].map(of);
+    assert_eq!(HashSet::from(alike).len(), 5);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use sclera_tests::apache::{Apache, Mpm};
 use sclera_tests::gate::Gate;
 use sclera_tests::nginx::{Nginx, Settings};
-use sclera_tests::process::wait_until;
+use sclera_tests::process::{send, wait_until};
 use sclera_tests::scene::Scene;
 use sclera_tests::web_server::WebServer;
 
@@ -143,4 +144,32 @@ fn a_worker_does_its_other_duties_while_a_command_takes_its_time_to_give_a_passw
     assert_eq!(in_force(&server), 0);
     fs::write(go, "").unwrap();
     assert!(wait_until(|| (in_force(&server) == 1).then_some(())).is_some(), "{}", server.error_log());
+}
+
+#[test]
+fn a_worker_that_starts_later_counts_to_the_same_limit_as_those_before() {
+    let gate = Gate::default();
+    let scene = Scene::with_application("/csp/gate", gate.clone());
+    scene.edit_csp_ini(|text| text.replace("[SYSTEM]\n", "[SYSTEM]\nMAX_CONNECTIONS=1\nSclera_Queue_Limit=1\n"));
+    let settings = Settings { main: "worker_processes 1;", locations: NGINX, ..Settings::default() };
+    let server = Nginx::start_with(&scene, settings);
+    scene.edit_csp_ini(|text| text.replace("MAX_CONNECTIONS=1\n", "MAX_CONNECTIONS=50\n"));
+    let told = || server.error_log().contains("MAX_CONNECTIONS=50 will be in force when").then_some(());
+    assert!(wait_until(told).is_some(), "{}", server.error_log());
+    let first = server.workers();
+    send(first[0], Signal::KILL);
+    let other = || Some(server.workers()).filter(|now| !now.is_empty() && *now != first);
+    assert!(wait_until(other).is_some(), "{:?}", server.workers());
+
+    // One has the connection, one waits for it, and the third is refused.
+    let mut clients = [server.connect(), server.connect(), server.connect()];
+    for client in &mut clients {
+        client.request("GET", "/csp/gate");
+    }
+    let refused = || server.error_log().contains("SCLERA-701").then_some(());
+    assert!(wait_until(refused).is_some(), "{}", server.error_log());
+    gate.open();
+    let mut statuses = clients.map(|mut client| client.answer().status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503]);
 }
