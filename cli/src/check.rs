@@ -11,7 +11,7 @@ use sclera::privileges::Hands;
 use sclera::profile::{Environment, Finding, Profile, Quotes, Severity};
 use serde_json::json;
 
-use crate::{Config, Outcome};
+use crate::{Config, Outcome, one_line};
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -95,7 +95,7 @@ fn run_for(reader: Option<&Worker>, options: &Options, out: &mut dyn Write) -> i
         it.print(&mut quotes, out)?;
     }
     for login in logins {
-        writeln!(out, "{login}")?;
+        writeln!(out, "{}", one_line(&login))?;
     }
     let path = path.display();
     match outcome {
@@ -108,16 +108,10 @@ fn run_for(reader: Option<&Worker>, options: &Options, out: &mut dyn Write) -> i
 
 impl Told {
     fn of_finding(finding: Finding) -> Told {
-        let what = match (&finding.section, &finding.key, &finding.value) {
-            (Some(section), Some(key), Some(value)) => format!("[{section}] {key}={}: ", cut(value)),
-            (Some(section), Some(key), None) => format!("[{section}] {key}: "),
-            (Some(section), None, _) => format!("[{section}]: "),
-            (None, ..) => String::new(),
-        };
         Told {
             severity: finding.severity,
             code: finding.code,
-            message: what + &finding.message,
+            message: finding.what_is_wrong(),
             remedy: finding.remedy.clone(),
             finding: Some(finding),
         }
@@ -174,20 +168,6 @@ impl Told {
             "remedy": self.remedy,
         })
     }
-}
-
-/// The beginning of a value; the quoted line has more of it.
-fn cut(value: &str) -> String {
-    const LONGEST: usize = 120;
-    match value.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &value[..end]),
-        None => value.to_owned(),
-    }
-}
-
-/// Control characters of a file must not reach a terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
 }
 
 /// At most 160 characters of a line around a column, and the column in them.

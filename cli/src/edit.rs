@@ -8,7 +8,7 @@ use sclera::profile::edit::{Change, Document, EditError};
 use sclera::profile::parameter::{Kind, Parameter, SectionKind, Verdict};
 use sclera::profile::{Environment, effective, listed, more_than_an_address, store, to_store};
 
-use crate::{Config, Outcome, complain};
+use crate::{Config, Outcome, complain, one_line};
 
 /// A value to set.
 #[derive(Debug, Args)]
@@ -153,7 +153,8 @@ fn has_no_effect(file: &Path, section: &str, key: &str, err: &mut dyn Write) -> 
     let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
     let in_force = settings.iter().find(|it| is(&it.section, section) && is(&it.key, key));
     if let Some(origin) = in_force.and_then(|it| it.origin.as_ref()).filter(|origin| *origin.file != *file) {
-        writeln!(err, "sclera: {origin} counts instead; change or remove it there")?;
+        let place = one_line(&origin.to_string());
+        writeln!(err, "sclera: {place} counts instead; change or remove it there")?;
         return Ok(true);
     }
     let (index, name) = match SectionKind::of(section) {
@@ -410,6 +411,25 @@ mod tests {
         assert_eq!(words, ["sclera", "csppwd", "lib.so", "2", "SYS"]);
         let (_, out, _) = run(&[&["csppwd", "lib.so", "2", "SYS"]]);
         assert_eq!(out, "]]]U1lT\n");
+    }
+
+    #[test]
+    fn nothing_of_a_file_commands_the_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("CSP.ini");
+        let hostile = "a\u{1b}]0;x\u{7}";
+        let content = format!("{FILE}\r\nUsername={hostile}\r\nTCP_Port={hostile}\r\n{hostile}=1\r\n[{hostile}]\r\n");
+        std::fs::write(&file, content).unwrap();
+        let file = file.to_str().unwrap();
+        for command in [&["show", "--origin"][..], &["check"], &["set", file, "LOCAL", "Ip_Address", "b"]] {
+            let config = if command[0] == "set" { &[][..] } else { &["--config", file] };
+            let words = ["sclera"].iter().chain(command).chain(config).map(|&word| word.to_owned());
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            crate::run(words, &mut out, &mut err);
+            out.extend(err);
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains("CSP.ini") && !out.contains(['\u{1b}', '\u{7}']), "{out:?}");
+        }
     }
 
     #[test]

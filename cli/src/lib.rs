@@ -111,6 +111,11 @@ fn complain(err: &mut dyn Write, reasons: impl IntoIterator<Item = impl Display>
     Ok(Outcome::Failed)
 }
 
+/// Control characters of a file must not reach a terminal.
+fn one_line(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
+}
+
 /// How a command ended; the order is that of the exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {

@@ -6,7 +6,7 @@ use clap::Args;
 use sclera::profile::parameter::{Kind, Parameter, SectionKind, Verdict};
 use sclera::profile::{Environment, effective};
 
-use crate::{Config, Outcome, complain};
+use crate::{Config, Outcome, complain, one_line};
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -38,15 +38,15 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
     for setting in &settings {
         if current != Some(&setting.section) {
             let blank = if current.is_some() { "\n" } else { "" };
-            writeln!(out, "{blank}[{}]", setting.section)?;
+            writeln!(out, "{blank}[{}]", one_line(&setting.section))?;
             current = Some(&setting.section);
         }
-        let line = format!("{}={}", setting.key, setting.value);
+        let line = one_line(&format!("{}={}", setting.key, setting.value));
         let row = Parameter::find(SectionKind::of(&setting.section), &setting.key);
         if let (Some(row), Some(origin)) = (row.filter(|row| row.kind != Kind::Secret), &setting.origin)
             && let Verdict::Adjusted(reason) | Verdict::Wrong(reason) = row.check(&setting.value)
         {
-            writeln!(err, "sclera: {origin}={} {reason}", setting.value)?;
+            writeln!(err, "sclera: {} {}", one_line(&origin.to_string()), one_line(&reason))?;
             outcome = Outcome::Warned;
         }
         match (&setting.origin, options.origin) {

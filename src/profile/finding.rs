@@ -144,6 +144,24 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// `[SECTION] key=value: what is wrong`, safe for a line as a whole.
+    pub fn what_is_wrong(&self) -> String {
+        let part = |before: &str, part: &Option<String>| {
+            part.as_ref().map(|part| format!("{before}{}", OneLine(part))).unwrap_or_default()
+        };
+        let subject = match &self.section {
+            None => String::new(),
+            Some(section) => {
+                let key = part(" ", &self.key);
+                let value = if self.key.is_some() { part("=", &self.value) } else { String::new() };
+                format!("[{}]{key}{value}: ", OneLine(section))
+            }
+        };
+        subject + &self.message
+    }
+}
+
 impl fmt::Display for Finding {
     /// One line: `file:line: [SECTION] key=value: what is wrong; what to do`. Long values are cut, control characters
     /// are escaped.
@@ -152,18 +170,7 @@ impl fmt::Display for Finding {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        write!(f, ": ")?;
-        if let Some(section) = &self.section {
-            write!(f, "[{}]", OneLine(section))?;
-            if let Some(key) = &self.key {
-                write!(f, " {}", OneLine(key))?;
-                if let Some(value) = &self.value {
-                    write!(f, "={}", OneLine(value))?;
-                }
-            }
-            write!(f, ": ")?;
-        }
-        write!(f, "{}", self.message)?;
+        write!(f, ": {}", self.what_is_wrong())?;
         if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
     }
 }
